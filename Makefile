@@ -1,0 +1,44 @@
+# make demo | make test | make lint | make venv | make clean
+# Needs Python 3.11 or later and a connection to a Python package index on the first run.
+# PYTHON=python3.12 picks another interpreter, JOBS=4 sets the number of test processes.
+
+PYTHON ?= python3
+JOBS   ?= 2
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test lint check-python venv clean
+
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; try: make PYTHON=python3.12 ..."; exit 1; }
+
+# The stamps are compared with these two files, so an environment is used again until either changes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory check-python
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+venv: $(VENV)/.installed-dev
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -n $(JOBS)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo-output
