@@ -1,0 +1,1 @@
+"""Models: networks that turn samples into codes and back, their weights and where these are kept."""

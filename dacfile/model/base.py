@@ -1,0 +1,52 @@
+"""The one interface of both architectures."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor, nn
+
+from dacfile.errors import ModelMismatch
+from dacfile.model.facts import Facts
+
+Config = dict[str, Any]  # JSON-able; its key "architecture" chooses the class, the rest are that class's numbers
+
+_CLASSES = {"dac": ("dacfile.model.dac", "Dac"), "lapped": ("dacfile.model.lapped", "Lapped")}
+
+
+class Model(nn.Module):
+    """A codec network for one channel; every item of a batch is coded by itself."""
+
+    facts: Facts
+    config: Config
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes int64 [B, K, L] of samples float32 [B, lead + L * hop]."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+        """Return samples float32 [B, L * hop - tail] for codes int64 [B, n, L], n <= K.
+
+        A negative code means that the layer is absent in that frame: it adds nothing. `first_frame` and `channel`,
+        int64 [B], are the absolute index of each item's first frame and the index of its coded channel: they choose
+        the noise of `lapped`.
+        """
+
+
+def build(config: Config) -> Model:
+    """Return a network with fresh weights for a configuration.
+
+    Raises ModelMismatch when the architecture is unknown or its numbers make no network.
+    """
+    architecture = config.get("architecture")
+    if architecture not in _CLASSES:
+        raise ModelMismatch(f"unknown model architecture {architecture!r}; known are {', '.join(_CLASSES)}")
+    module, name = _CLASSES[architecture]
+    try:
+        model: Model = getattr(import_module(module), name)(config)
+    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise ModelMismatch(f"the configuration makes no {architecture} network: {error}") from error
+    return model
