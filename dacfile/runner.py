@@ -1,0 +1,249 @@
+"""Run one action over many files: worker threads, an event stream; one bad file never stops the rest.
+
+What an action does (compress, decompress) is not known here; see `dacfile.batch`. The threads share one process, so
+that the models are loaded once and the device sees the work of all files.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from dacfile.atomic import AtomicFile, TargetBusy, remove_stale
+from dacfile.errors import DaczError
+from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Started
+from dacfile.plan import Plan, Task
+
+INTERRUPTED = 130
+SOME_FAILED = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PROGRESS_INTERVAL = 0.1  # seconds; a live view cannot show more
+
+
+class Cancelled(Exception):
+    """Raised inside an action, by its progress callback, when the work has to stop at once."""
+
+
+class Stop:
+    """How a caller ends a run early: `finish` takes no new file, `now` gives up the files in flight as well."""
+
+    def __init__(self) -> None:
+        self._finish = threading.Event()
+        self._now = threading.Event()
+        self.message = ""
+
+    def finish(self, message: str = "") -> None:
+        """Complete the files in flight, start no other."""
+        self.message = self.message or message
+        self._finish.set()
+
+    def now(self) -> None:
+        """Give up the files in flight at their next step; what they have written is removed."""
+        self._finish.set()
+        self._now.set()
+
+    @property
+    def finishing(self) -> bool:
+        return self._finish.is_set()
+
+    @property
+    def immediate(self) -> bool:
+        return self._now.is_set()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an action has made of one file: seconds of audio, its channels, and what a user should know."""
+
+    seconds: float
+    channels: int
+    notes: tuple[str, ...] = ()
+
+
+class Action(Protocol):
+    """What is done to each file."""
+
+    def existing(self, task: Task) -> FileSkipped | bool:
+        """Decide about a target that exists: skip it (and why), or whether it may be replaced.
+
+        Raises OutputExists when it is in the way.
+        """
+
+    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
+        """Write the output of `task` to `stream`, calling `progress(seconds done, seconds in all)` as it goes."""
+
+    def after(self, task: Task) -> None:
+        """Check or clean up when the target has its final name; an error makes the file a failure."""
+
+
+def run(plan: Plan, action: Action, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
+    """Do `action` for every task of the plan in `jobs` threads; yield events, `Finished` last.
+
+    Closing the iterator early, or an exception at the caller's side, gives up what is in flight and removes its traces.
+    """
+    stop = stop or Stop()
+    totals = _Totals()
+    yield Planned(len(plan.tasks) + len(plan.problems) + len(plan.notes), plan.size)
+    first: list[Event] = [FileSkipped(note.path, note.reason) for note in plan.notes]
+    first += [failure(problem.path, problem.error) for problem in plan.problems]
+    for event in first:
+        totals.add(event)
+        yield event
+    crew = _Crew(plan.tasks, action, jobs, stop)
+    try:
+        for event in crew.events():
+            totals.add(event)
+            yield event
+    finally:
+        crew.dismiss()
+    yield totals.finished(stop, alone=len(plan.tasks) + len(plan.problems) == 1)
+
+
+class _Crew:
+    """The worker threads of one run and the queue of their events; None on the queue is a thread that has ended."""
+
+    def __init__(self, tasks: list[Task], action: Action, jobs: int, stop: Stop) -> None:
+        self.action = action
+        self.stop = stop
+        self.queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self.tasks = iter(tasks)
+        self.guard = threading.Lock()
+        self.swept: set[Path] = set()
+        count = max(1, min(jobs, len(tasks)))
+        self.threads = [threading.Thread(target=self._work, name=f"dacz-{i}") for i in range(count)]
+
+    def events(self) -> Iterator[Event]:
+        for thread in self.threads:
+            thread.start()
+        running = len(self.threads)
+        while running:
+            event = self.queue.get()
+            if event is None:
+                running -= 1
+            else:
+                yield event
+
+    def dismiss(self) -> None:
+        """End the threads: at once when they are not at their end already."""
+        if any(thread.is_alive() for thread in self.threads):
+            self.stop.now()
+        for thread in self.threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _work(self) -> None:
+        try:
+            while (task := self._next()) is not None:
+                self._one(task)
+        finally:
+            self.queue.put(None)
+
+    def _next(self) -> Task | None:
+        with self.guard:
+            if self.stop.finishing:
+                return None
+            task = next(self.tasks, None)
+            if task is not None and task.target.parent not in self.swept:
+                self.swept.add(task.target.parent)
+                remove_stale(task.target.parent)
+            return task
+
+    def _one(self, task: Task) -> None:
+        try:
+            self.queue.put(self._make(task))
+        except Cancelled:
+            pass
+        except TargetBusy as error:
+            self.queue.put(FileSkipped(task.source, str(error)))
+        except Exception as error:
+            # Whatever it is, it is this file's failure: the other files go on.
+            if isinstance(error, OSError) and error.errno in _FULL:
+                self.stop.finish(f"the disk is full ({task.target.parent}); make room and run the same command again")
+            self.queue.put(failure(task.source, error))
+
+    def _make(self, task: Task) -> Event:
+        overwrite = False
+        if task.target.exists():
+            verdict = self.action.existing(task)
+            if isinstance(verdict, FileSkipped):
+                return verdict
+            overwrite = verdict
+        self.queue.put(Started(task.source, task.target))
+        begin = time.monotonic()
+        with AtomicFile(task.target, overwrite=overwrite) as stream:
+            outcome = self.action(task, stream, self._reporter(task))
+        self.action.after(task)
+        size = task.target.stat().st_size
+        elapsed = time.monotonic() - begin
+        return FileDone(
+            task.source, task.target, outcome.seconds, outcome.channels, task.size, size, elapsed, outcome.notes
+        )
+
+    def _reporter(self, task: Task) -> Callable[[float, float | None], None]:
+        due = 0.0
+
+        def report(seconds: float, total: float | None) -> None:
+            nonlocal due
+            if self.stop.immediate:
+                raise Cancelled
+            now = time.monotonic()
+            if now >= due:
+                due = now + _PROGRESS_INTERVAL
+                self.queue.put(Progress(task.source, seconds, total))
+
+        return report
+
+
+def failure(source: Path, error: BaseException) -> FileFailed:
+    """Return the event for an error: one line, whatever the error."""
+    if isinstance(error, DaczError):
+        reason, code = str(error), error.exit_code
+    elif isinstance(error, OSError) and error.strerror:
+        reason, code = error.strerror.lower(), SOME_FAILED
+    elif isinstance(error, MemoryError):
+        reason, code = "not enough memory", SOME_FAILED
+    else:
+        reason, code = f"internal error, please report it: {type(error).__name__}: {error}", SOME_FAILED
+    prefix = f"{source}: "  # the path is a field of its own
+    return FileFailed(source, " ".join(reason.removeprefix(prefix).split()), type(error).__name__, code)
+
+
+class _Totals:
+    def __init__(self) -> None:
+        self.begin = time.monotonic()
+        self.done = self.skipped = self.bytes_in = self.bytes_out = 0
+        self.seconds = self.channel_seconds = 0.0
+        self.failures: list[int] = []
+
+    def add(self, event: Event) -> None:
+        match event:
+            case FileDone():
+                self.done += 1
+                self.seconds += event.seconds
+                self.channel_seconds += event.seconds * event.channels
+                self.bytes_in += event.bytes_in
+                self.bytes_out += event.bytes_out
+            case FileSkipped():
+                self.skipped += 1
+            case FileFailed():
+                self.failures.append(event.exit_code)
+
+    def finished(self, stop: Stop, alone: bool) -> Finished:
+        """Return the totals; the exit code is the error's own when there was one file only."""
+        code = 0
+        if self.failures:
+            code = self.failures[0] if alone else SOME_FAILED
+        if stop.finishing and not stop.message:
+            code = INTERRUPTED
+        message = stop.message or ("interrupted" if stop.finishing else "")
+        elapsed = time.monotonic() - self.begin
+        return Finished(
+            self.done, self.skipped, len(self.failures), self.seconds, self.channel_seconds,
+            self.bytes_in, self.bytes_out, elapsed, code, message,
+        )  # fmt: skip
