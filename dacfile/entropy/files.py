@@ -1,0 +1,120 @@
+"""Prior files (safetensors with a JSON configuration in the metadata) and looking them up by id."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from dacfile.entropy import counts
+from dacfile.entropy.prior import Prior
+from dacfile.errors import PriorNotFound, UnsafeWeights
+
+PRIOR_SUFFIX = ".prior.safetensors"
+MAX_FILE_BYTES = 64 << 20
+MAX_CONFIG_BYTES = 1 << 20
+_DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "int64": "I64"}
+_BUILDERS = {counts.KIND: counts.from_file}
+
+
+class Storable(Protocol):
+    """What `save_prior` needs of a prior."""
+
+    id: bytes
+    config: dict[str, Any]
+    info: dict[str, str]
+    tensors: dict[str, np.ndarray]
+
+
+def save_prior(prior: Storable, path: Path) -> None:
+    """Write a prior file; `config` and `id` go into the metadata beside the free `info` texts.
+
+    The header is written here in sorted order because the safetensors library's order differs from call to call, and
+    the same prior should always be the same file.
+    """
+    config = json.dumps(prior.config, sort_keys=True, separators=(",", ":"))
+    header: dict[str, Any] = {
+        "__metadata__": dict(sorted({**prior.info, "config": config, "id": prior.id.hex()}.items()))
+    }
+    data = b""
+    for name, tensor in sorted(prior.tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        raw = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes()
+        span = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": _DTYPES[tensor.dtype.name], "shape": list(tensor.shape), "data_offsets": span}
+        data += raw
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def load_prior(path: Path | str) -> Prior:
+    """Read a prior file and check its hash.
+
+    Raises PriorNotFound (no such file) or UnsafeWeights (not a prior file, damaged, or of an unknown kind).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PriorNotFound(f"{path}: no such prior file; `dacz prior list` shows what is installed")
+    config, tensors, info, claimed = _read(path)
+    builder = _BUILDERS.get(config.get("kind", ""))
+    if builder is None or config.get("version") != 1:
+        raise UnsafeWeights(f"{path}: a prior of an unknown kind; a newer dacfile may read it")
+    prior = builder(config, tensors, info)
+    if prior.id.hex() != claimed or prior.config != config:
+        raise UnsafeWeights(f"{path}: the prior does not match its own id; fetch or train it again")
+    return prior
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str], str]:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UnsafeWeights(f"{path}: larger than any prior ({MAX_FILE_BYTES >> 20} MiB)")
+    info = read_metadata(path)
+    claimed = info.pop("id", "")
+    try:
+        config = json.loads(info.pop("config", "")[:MAX_CONFIG_BYTES])
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnsafeWeights(f"{path}: not a prior file ({type(error).__name__})") from error
+    if not isinstance(config, dict):
+        raise UnsafeWeights(f"{path}: not a prior file (its configuration is no JSON object)")
+    return config, tensors, info, claimed
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file ({} if there is none). Raises UnsafeWeights."""
+    try:
+        with safe_open(path, "np") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise UnsafeWeights(f"{path}: not a safetensors file ({error})") from error
+
+
+def prior_folders() -> list[Path]:
+    """Return where priors are looked for: the package's weights, then the user's store (created by nobody here)."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return [Path(__file__).parent.parent / "weights", Path(os.environ.get("DACZ_MODELS") or data / "dacz")]
+
+
+def prior_files(folders: Iterable[Path] = ()) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield (path, metadata) of every prior file in `folders`, then in `prior_folders()`; skip unreadable files."""
+    for folder in [*folders, *prior_folders()]:
+        for path in sorted(folder.glob("*" + PRIOR_SUFFIX)):
+            try:
+                yield path, read_metadata(path)
+            except UnsafeWeights:
+                continue
+
+
+def find_prior(prior_id: bytes, folders: Iterable[Path] = ()) -> Prior:
+    """Load the prior with this 16-byte id from `folders` or the installed ones. Raises PriorNotFound."""
+    wanted = prior_id.hex()
+    for path, metadata in prior_files(folders):
+        if metadata.get("id") == wanted:
+            return load_prior(path)
+    raise PriorNotFound(f"prior {wanted} is not installed; get its file and run `dacz prior add FILE`")
