@@ -1,0 +1,105 @@
+"""Small `.dacz` files for the container tests: raw coder, made of a seeded generator, no numpy."""
+
+from __future__ import annotations
+
+import io
+import random
+import zlib
+from dataclasses import replace
+
+from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer, Picture, Writer
+
+MODEL_ID = bytes(range(16))
+TAGS = (("TITLE", "Tune"), ("ARTIST", "Ärger"), ("ARTIST", "Zwei"))
+PICTURE = Picture(3, "image/png", "cover", b"\x89PNG not really")
+
+
+def make_head(**changes: object) -> Head:
+    """Return a head of a stereo file with 2 codebooks of 16 entries and blocks of 40 frames, changed as asked."""
+    head = Head(
+        rate=16_000,
+        hop=4,
+        frames_per_block=40,
+        codebook_size=16,
+        codebooks=2,
+        context=1,
+        channels=2,
+        subtype=3,
+        container=1,
+        channel_mask=3,
+        source_rate=16_000,
+        source_samples=None,
+        skip=0,
+        nominal_bitrate=64_000,
+        coder=0,
+        transform=0,
+        model_id=MODEL_ID,
+        prior_id=bytes(16),
+        gains=(256, -128),
+    )
+    if "channels" in changes and "gains" not in changes:
+        changes = {**changes, "gains": (0,) * int(str(changes["channels"]))}
+    return replace(head, **changes)  # type: ignore[arg-type]
+
+
+def pack_codes(codes: list[int], bits: int) -> bytes:
+    """Return the codes packed as the spec says (section 6.3): first code in the lowest bits of the first byte."""
+    number = sum(code << (bits * index) for index, code in enumerate(codes))
+    return number.to_bytes((len(codes) * bits + 7) // 8, "little")
+
+
+def raw_layer(head: Head, frames: int, rng: random.Random) -> Layer:
+    """Return a raw layer of random codes."""
+    codes = [rng.randrange(head.codebook_size) for _ in range(frames)]
+    crc = zlib.crc32(b"".join(code.to_bytes(2, "little") for code in codes))
+    return Layer(pack_codes(codes, head.bits_per_code), crc)
+
+
+def make_block(head: Head, sequence: int, last: bool, frames: int | None = None, seed: int = 0) -> Block:
+    """Return a block whose channels are, in turn, coded in full, coded with one layer, the same, silent."""
+    frames = head.frames_per_block if frames is None else frames
+    rng = random.Random(seed * 1000 + sequence)
+    kinds = ((CODED, head.codebooks), (CODED, 1), (SAME, 0), (SILENT, 0))
+    channels = []
+    for index in range(head.channels):
+        mode, layers = kinds[index % len(kinds)]
+        channels.append(ChannelBlock(mode, tuple(raw_layer(head, frames, rng) for _ in range(layers))))
+    return Block(sequence, frames, last, tuple(channels))
+
+
+def make_blocks(head: Head, count: int = 3, last_frames: int = 17) -> list[Block]:
+    """Return `count` blocks, the last with `last_frames` frames."""
+    last = count - 1
+    return [make_block(head, i, i == last, last_frames if i == last else None) for i in range(count)]
+
+
+def write_file(head: Head | None = None, blocks: list[Block] | None = None, **options: object) -> bytes:
+    """Return a whole file, by default stereo with three blocks and no tags."""
+    head = make_head() if head is None else head
+    blocks = make_blocks(head) if blocks is None else blocks
+    samples = options.pop("source_samples", None)
+    stream = io.BytesIO()
+    writer = Writer(stream, head, **options)  # type: ignore[arg-type]
+    for block in blocks:
+        writer.write_block(block)
+    if samples is None:
+        samples = max(0, sum(block.frames for block in blocks) * head.hop * head.source_rate // head.rate - 3)
+        samples = head.source_samples if head.source_samples is not None else samples
+    writer.finish(int(str(samples)), bytes(range(16, 32)))
+    return stream.getvalue()
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot seek and gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, piece: int = 7) -> None:
+        self._inner, self._piece = io.BytesIO(data), piece
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._inner.read(min(size, self._piece) if size >= 0 else self._piece)
