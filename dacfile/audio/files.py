@@ -1,0 +1,213 @@
+"""Read audio files of any format in blocks, through libsndfile, without trusting their names or their headers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from dacfile.audio.riff import View, read_wave_header, with_data_length
+from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
+from dacfile.limits import DEFAULT_LIMITS, Limits
+
+Source = str | os.PathLike[str] | BinaryIO
+BLOCK_VALUES = 1 << 17  # samples of all channels in one block
+SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe that are held before a temporary file is used
+ESTIMATED_LENGTH = ("MP3",)  # formats whose headers only estimate the length
+TAG_NAMES = {  # attribute of soundfile -> Vorbis comment
+    "title": "TITLE",
+    "artist": "ARTIST",
+    "album": "ALBUM",
+    "tracknumber": "TRACKNUMBER",
+    "date": "DATE",
+    "genre": "GENRE",
+    "comment": "COMMENT",
+    "copyright": "COPYRIGHT",
+    "license": "LICENSE",
+    "software": "SOFTWARE",
+}
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """Facts of a source.
+
+    `samples` per channel as its header says, None if unknown; container and subtype as libsndfile names them.
+    """
+
+    name: str
+    rate: int
+    channels: int
+    samples: int | None
+    container: str
+    subtype: str
+    channel_mask: int
+    tags: tuple[tuple[str, str], ...]
+    file_bytes: int
+
+
+class AudioReader:
+    """An open source; a context manager.
+
+    `source` is a path or a binary stream; a stream that cannot seek (a pipe) is copied to a temporary file first.
+    `warnings` collects what is odd but readable. Raises UnsupportedAudio when it is not audio, LimitError when it has
+    too many channels or too high a rate, and OSError when it cannot be opened.
+    """
+
+    def __init__(self, source: Source, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.path = None if hasattr(source, "read") else Path(source)
+        self.name = str(self.path) if self.path else str(getattr(source, "name", "<stream>"))
+        self.warnings: list[str] = []
+        stream: BinaryIO = open(self.path, "rb") if self.path else source  # type: ignore[assignment]  # noqa: SIM115
+        self._owned = [stream] if self.path else []
+        try:
+            self._stream = self._seekable(stream)
+            self._identity = self._identify()
+            self._sound = self._open()
+            self.info = self._describe(limits)
+        except BaseException:
+            self._close_files()
+            raise
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the source, if it was opened here."""
+        self._sound.close()
+        self._close_files()
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the samples from first to last, float32 [n, C]; may be called again to read once more.
+
+        Raises UnsupportedAudio when the data are damaged, end too early, or hold NaN or infinity, and SourceChanged
+        when the file changed since it was opened.
+        """
+        frames = max(BLOCK_VALUES // self.info.channels, 1)
+        done = 0
+        self._rewind()
+        while True:
+            block = self._read(frames)
+            if not len(block):
+                break
+            self._check_finite(block, done)
+            done += len(block)
+            yield block
+        self._check_unchanged()
+        self._check_length(done)
+
+    def _seekable(self, stream: BinaryIO) -> BinaryIO:
+        if stream.seekable():
+            return stream
+        spool = tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY)  # noqa: SIM115
+        self._owned.append(spool)  # type: ignore[arg-type]
+        shutil.copyfileobj(stream, spool)
+        spool.seek(0)
+        return spool  # type: ignore[return-value]
+
+    def _open(self) -> soundfile.SoundFile:
+        size = self._stream.seek(0, os.SEEK_END)
+        self._stream.seek(0)
+        if not size:
+            raise UnsupportedAudio("not audio: the file is empty")
+        header = read_wave_header(self._stream)
+        self._mask = header.channel_mask if header else 0
+        stream = View(self._stream)  # libsndfile shall judge by content, not by name
+        if header is not None and header.missing:
+            self.warnings.append(f"its header promises {header.missing} bytes more than the file has")
+        if header is not None and header.data_unknown:
+            self.warnings.append("its header does not say how long it is: read to the end of the file")
+            stream = with_data_length(self._stream, header)
+        try:
+            return soundfile.SoundFile(stream)
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise UnsupportedAudio(f"not audio that can be read ({_reason(error)})") from None
+
+    def _describe(self, limits: Limits) -> SourceInfo:
+        sound = self._sound
+        if sound.channels > limits.channels:
+            raise LimitError.over("channels", sound.channels, limits.channels)
+        if sound.samplerate > limits.rate:
+            raise LimitError.over("sample rate", sound.samplerate, limits.rate)
+        unknown = not 0 <= sound.frames <= limits.source_samples
+        tags = tuple((key, str(value)) for name, key in TAG_NAMES.items() if (value := getattr(sound, name)))
+        return SourceInfo(
+            name=self.name,
+            rate=sound.samplerate,
+            channels=sound.channels,
+            samples=None if unknown else sound.frames,
+            container=sound.format,
+            subtype=sound.subtype,
+            channel_mask=self._mask if self._mask.bit_count() <= sound.channels else 0,
+            tags=tags,
+            file_bytes=self._stream_size(),
+        )
+
+    def _stream_size(self) -> int:
+        position = self._stream.tell()
+        size = self._stream.seek(0, os.SEEK_END)
+        self._stream.seek(position)
+        return size
+
+    def _rewind(self) -> None:
+        if self._sound.tell():
+            self._sound.close()
+            self._stream.seek(0)
+            self.warnings.clear()
+            self._sound = self._open()
+
+    def _read(self, frames: int) -> np.ndarray:
+        try:
+            return self._sound.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            self._check_unchanged()
+            raise UnsupportedAudio(f"the audio is damaged or cut off ({_reason(error)})") from None
+
+    def _check_finite(self, block: np.ndarray, done: int) -> None:
+        finite = np.isfinite(block)
+        if finite.all():
+            return
+        sample, channel = np.argwhere(~finite)[0]
+        raise UnsupportedAudio(f"sample {done + sample} of channel {channel} is {block[sample, channel]}: not audio")
+
+    def _check_length(self, done: int) -> None:
+        expected = self.info.samples
+        if expected is None or done == expected:
+            return
+        text = f"{done} of {expected} samples could be read"
+        if self.info.container not in ESTIMATED_LENGTH:
+            raise UnsupportedAudio(f"the audio is damaged or cut off: {text}")
+        self.warnings.append(f"{text}: the length in the header is an estimate, or the file is cut off")
+
+    def _identify(self) -> tuple[int, ...] | None:
+        if self.path is None:
+            return None
+        facts = os.stat(self.path)
+        return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+    def _check_unchanged(self) -> None:
+        try:
+            same = self._identify() == self._identity
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise SourceChanged("changed while it was being read; try again when it is at rest")
+
+    def _close_files(self) -> None:
+        for file in self._owned:
+            file.close()
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", "") or getattr(error, "prefix", "") or "damaged data"
+    return text.strip().rstrip(".").lower()

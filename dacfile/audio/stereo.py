@@ -1,0 +1,157 @@
+"""How the channels of a source become coded channels: mid/side or not, gains, and how many layers each gets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dacfile.audio.loudness import LoudnessMeter
+from dacfile.errors import UnsupportedAudio, UsageError
+
+STEREO = ("auto", "lr", "ms")
+TARGET = -16.0  # LUFS of a coded channel: the level at which models are trained
+GAIN_STEPS = 256  # per dB: gains are Q7.8
+GAIN_MIN, GAIN_MAX = -32768, 32767
+DB_PER_LAYER = 3.0  # what one layer of the weaker channel may cost less, per 3 dB that it is weaker
+LR_MARGIN = 6.0  # dB by which left and right must differ more than mid and side do before they are coded as they are
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Measures of the channels, and of two channels also of their mid and side: left, right, mid, side.
+
+    `peaks` are absolute values, `loudness` LUFS (-inf: silent), `same` says which channels equal channel 0 throughout.
+    """
+
+    channels: int
+    peaks: tuple[float, ...]
+    loudness: tuple[float, ...]
+    same: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """Decisions for one file, made once: gains in 1/256 dB per coded channel; 0 layers mean silent throughout."""
+
+    mid_side: bool
+    gains: tuple[int, ...]
+    layers: tuple[int, ...]
+    same: tuple[bool, ...]
+
+    @property
+    def coded(self) -> list[int]:
+        """The coded channels that need the network."""
+        return [c for c, depth in enumerate(self.layers) if depth and not self.same[c]]
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Return the coded channels of source channels float32 [n, C], with gain."""
+        if self.mid_side:
+            samples = mid_side(samples)
+        return samples * linear(self.gains)
+
+    def invert(self, coded: np.ndarray) -> np.ndarray:
+        """Return the source channels of coded channels float32 [n, C]."""
+        return restore(coded, self.gains, self.mid_side)
+
+
+def mid_side(samples: np.ndarray) -> np.ndarray:
+    """Return mid (L + R) / 2 and side (L - R) / 2 of float32 [n, 2]."""
+    left, right = samples[:, 0], samples[:, 1]
+    return np.stack([(left + right) / 2, (left - right) / 2], axis=1)
+
+
+def restore(coded: np.ndarray, gains: tuple[int, ...], is_mid_side: bool) -> np.ndarray:
+    """Undo gains (1/256 dB) and mid/side of channels 0 and 1: coded float32 [n, C] to source float32 [n, C]."""
+    samples = coded * (1 / linear(gains))
+    if is_mid_side:
+        mid, side = samples[:, 0].copy(), samples[:, 1].copy()
+        samples[:, 0], samples[:, 1] = mid + side, mid - side
+    return samples
+
+
+def linear(gains: tuple[int, ...]) -> np.ndarray:
+    """Return the factors, float32 [C], of gains in 1/256 dB."""
+    return (10.0 ** (np.array(gains, np.float64) / (20 * GAIN_STEPS))).astype(np.float32)
+
+
+class LevelMeter:
+    """Measure a source block by block, for `plan_channels`."""
+
+    def __init__(self, rate: int, channels: int) -> None:
+        self._pair = channels == 2
+        self._meter = LoudnessMeter(rate, channels, mid_side=self._pair)
+        self._peaks = np.zeros(4 if self._pair else channels)
+        self._same = np.array([c > 0 for c in range(channels)])
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take float32 samples [n, C]."""
+        if not len(samples):
+            return
+        self._meter.push(samples)
+        signals = np.concatenate([samples, mid_side(samples)], axis=1) if self._pair else samples
+        self._peaks = np.maximum(self._peaks, np.maximum(signals.max(axis=0), -signals.min(axis=0)))
+        for c in np.flatnonzero(self._same):
+            self._same[c] = np.array_equal(samples[:, c], samples[:, 0])
+
+    def levels(self) -> Levels:
+        """Return the measures; call it once, after the last block."""
+        loudness = tuple(float(value) for value in self._meter.integrated())
+        peaks = tuple(float(value) for value in self._peaks)
+        return Levels(len(self._same), peaks, loudness, tuple(bool(value) for value in self._same))
+
+
+def plan_channels(levels: Levels, codebooks: int, stereo: str = "auto") -> ChannelPlan:
+    """Decide how a source is coded with at most `codebooks` layers a channel.
+
+    Raises UsageError for an unknown `stereo`, UnsupportedAudio when the samples are too large for any gain.
+    """
+    if stereo not in STEREO:
+        raise UsageError(f"unknown stereo mode {stereo!r}; use one of {', '.join(STEREO)}")
+    channels = levels.channels
+    pair = channels == 2 and _prefers_mid_side(levels, stereo)
+    signals = [2, 3] if pair else list(range(channels))
+    peaks, loudness = [levels.peaks[s] for s in signals], [levels.loudness[s] for s in signals]
+    layers = [codebooks if peak > 0 else 0 for peak in peaks]
+    if pair and all(layers):
+        weaker = int(loudness[1] <= loudness[0])
+        layers[weaker] = weaker_layers(codebooks, abs(loudness[0] - loudness[1]))
+    same = (False, False) if pair else tuple(levels.same[c] and layers[c] > 0 for c in range(channels))
+    gains = tuple(quantised_gain(*pair) for pair in zip(loudness, peaks, strict=True))
+    return ChannelPlan(pair, gains, tuple(layers), same)
+
+
+def weaker_layers(codebooks: int, difference: float) -> int:
+    """Return the layers of the weaker one of mid and side, `difference` dB below the other.
+
+    Left and right get the sum of both errors. A channel that is d dB weaker has an error that is d dB weaker at equal
+    depth; layers that would push it further below the stronger one's error are not heard. A layer is worth about 3 dB.
+    """
+    return max(1, codebooks - round(difference / DB_PER_LAYER))
+
+
+def quantised_gain(loudness: float, peak: float) -> int:
+    """Return the gain in 1/256 dB that brings a channel to TARGET LUFS with its peak at most 1; 0 for silence.
+
+    Raises UnsupportedAudio when 128 dB do not suffice to bring the peak down to 1.
+    """
+    if peak <= 0:
+        return 0
+    limit = math.floor(-20 * math.log10(peak) * GAIN_STEPS)
+    if limit < GAIN_MIN:
+        raise UnsupportedAudio(f"samples up to {peak:.3g} are not audio (full scale is 1)")
+    wanted = round((TARGET - loudness) * GAIN_STEPS) if math.isfinite(loudness) else limit
+    return min(max(min(wanted, limit), GAIN_MIN), GAIN_MAX)
+
+
+def _prefers_mid_side(levels: Levels, stereo: str) -> bool:
+    """Say whether two channels are coded as mid/side.
+
+    Mid/side is better on average and lets the side have fewer layers. Where one channel is silent, or much weaker than
+    the other, it is not: the weak one would be the small difference of two large errors.
+    """
+    if stereo != "auto":
+        return stereo == "ms"
+    left, right, mid, side = (max(value, -200.0) for value in levels.loudness)
+    return abs(left - right) <= abs(mid - side) + LR_MARGIN

@@ -1,0 +1,182 @@
+"""Write audio files in blocks: the source's own format where that is lossless, exact rounding, clipping counted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from dacfile.audio.files import TAG_NAMES
+from dacfile.audio.riff import write_channel_mask
+from dacfile.errors import UsageError
+
+RIFF_LIMIT = (1 << 32) - (1 << 20)  # bytes of samples; beyond it a 32-bit length might not hold the file
+WRITE_FRAMES = 1 << 12  # libsndfile's Vorbis encoder overflows the stack on large writes
+FLAC_MAX_CHANNELS, FLAC_MAX_RATE = 8, 655_350  # RFC 9639, section 9.1
+SUFFIXES = {"WAV": ".wav", "FLAC": ".flac", "AIFF": ".aiff", "W64": ".w64", "CAF": ".caf"}
+NATIVE = {"WAV": "WAV", "WAVEX": "WAV", "RF64": "WAV", "FLAC": "FLAC", "AIFF": "AIFF"}  # restored as they were
+SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+SAMPLE_BYTES |= {"ULAW": 1, "ALAW": 1}
+INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
+NEAREST = {"PCM_U8": "PCM_S8", "PCM_S8": "PCM_U8", "PCM_32": "PCM_24", "FLOAT": "PCM_24", "DOUBLE": "PCM_24"}
+DEFAULT_SUBTYPE = "PCM_16"  # for sources that were lossy already, or of unknown sample format
+UNSAFE_TAGS = ("SOFTWARE",)  # it names the program that wrote the file, which is now another one
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """Container and sample format in libsndfile's names, and the suffix (with dot) of such files."""
+
+    container: str
+    subtype: str
+    suffix: str
+
+
+def output_format(container: str, subtype: str, wanted: str | None = None) -> OutputFormat:
+    """Return the format to write a source of this container and subtype in, or `wanted` in the nearest subtype.
+
+    Raises UsageError when `wanted` is not one of the formats that are written.
+    """
+    chosen = wanted.upper().lstrip(".") if wanted else NATIVE.get(container, "WAV")
+    chosen = {"AIF": "AIFF", "WAVE": "WAV"}.get(chosen, chosen)
+    if chosen not in SUFFIXES:
+        names = ", ".join(name.lower() for name in SUFFIXES)
+        raise UsageError(f"cannot write the format {wanted!r}; use one of {names}")
+    for candidate in (subtype, NEAREST.get(subtype, DEFAULT_SUBTYPE), DEFAULT_SUBTYPE):
+        if candidate in SAMPLE_BYTES and soundfile.check_format(chosen, candidate):
+            return OutputFormat(chosen, candidate, SUFFIXES[chosen])
+    raise UsageError(f"cannot write {subtype} as {chosen.lower()}; choose another format")
+
+
+class AudioWriter:
+    """Write float32 blocks to a binary stream; call `finish` after the last one.
+
+    `samples` (per channel) must be known: it decides between WAV and RF64. A stream that cannot seek gets the file at
+    the end, from a temporary file. Raises UsageError when the format cannot hold so much, so many channels or the rate.
+    `clipped` counts the samples that an integer format could not hold. Errors of the stream are raised as they are.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        form: OutputFormat,
+        rate: int,
+        channels: int,
+        samples: int,
+        channel_mask: int = 0,
+        tags: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.clipped = 0
+        self._form, self._channels, self._samples, self._rate = form, channels, samples, rate
+        self._mask = channel_mask if form.container == "WAV" else 0
+        self._target = stream
+        container = _container(form, rate, channels, samples, bool(self._mask))
+        self._seekable = stream.seekable()
+        self._file: BinaryIO = stream if self._seekable else tempfile.TemporaryFile()  # noqa: SIM115
+        self._sink = _Sink(self._file)
+        self._sound = soundfile.SoundFile(self._sink, "w", rate, channels, form.subtype, format=container)
+        self._set_tags(tags)
+
+    def write(self, samples: np.ndarray) -> None:
+        """Write samples float32 [n, C]; full scale is 1."""
+        for start in range(0, len(samples), WRITE_FRAMES):
+            values = self._convert(samples[start : start + WRITE_FRAMES])
+            self._sink.call(lambda values=values: self._sound.write(values))
+
+    def finish(self) -> None:
+        """Complete the file; the stream stays open."""
+        self._sink.call(self._sound.close)
+        if self._form.container == "FLAC" and not self._samples:
+            self._file.write(_empty_flac(self._rate, self._channels, INTEGER_BITS[self._form.subtype]))
+        if self._mask:
+            write_channel_mask(self._file, self._mask)
+        if not self._seekable:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, self._target)
+            self._file.close()
+
+    def _set_tags(self, tags: Sequence[tuple[str, str]]) -> None:
+        names = {key: name for name, key in TAG_NAMES.items()}
+        values: dict[str, list[str]] = {}
+        for key, value in tags:
+            values.setdefault(key.upper(), []).append(value)
+        for key, found in values.items():
+            if key in names and key not in UNSAFE_TAGS:
+                setattr(self._sound, names[key], "; ".join(found))
+
+    def _convert(self, samples: np.ndarray) -> np.ndarray:
+        """Return what libsndfile stores without touching it: integers rounded to nearest, at the top of their words."""
+        bits = INTEGER_BITS.get(self._form.subtype)
+        if bits is None:
+            return np.ascontiguousarray(samples, np.float32)
+        full = float(1 << (bits - 1))
+        scaled = np.rint(np.multiply(samples, full, dtype=np.float64 if bits > 16 else np.float32))
+        exact = np.clip(scaled, -full, full - 1)
+        self.clipped += int(np.count_nonzero(exact != scaled))
+        word = np.int16 if bits <= 16 else np.int32
+        return exact.astype(word) << (np.dtype(word).itemsize * 8 - bits)
+
+
+class _Sink:
+    """A stream as libsndfile sees it; remembers the error of the stream, which C code would swallow."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write `data`, or nothing after an error."""
+        if self._error is None:
+            try:
+                self._stream.write(data)
+                return len(data)
+            except BaseException as error:
+                self._error = error
+        return 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move as the stream itself does."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position in the stream."""
+        return self._stream.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return nothing: outputs are only written."""
+        return b""
+
+    def call(self, step: object) -> None:
+        """Run a step of libsndfile and raise the stream's own error if there was one."""
+        try:
+            step()  # type: ignore[operator]
+        except (soundfile.SoundFileError, AssertionError) as error:
+            raise self._error or OSError(f"writing failed: {error}") from None
+        if self._error is not None:
+            raise self._error
+
+
+def _container(form: OutputFormat, rate: int, channels: int, samples: int, masked: bool) -> str:
+    """Return libsndfile's name of the container to write; raises UsageError when it cannot hold the audio."""
+    if form.container == "FLAC" and (channels > FLAC_MAX_CHANNELS or rate > FLAC_MAX_RATE):
+        raise UsageError(f"FLAC cannot hold {channels} channels at {rate} Hz; use the format wav")
+    size = samples * channels * SAMPLE_BYTES[form.subtype]
+    if size > RIFF_LIMIT and form.container == "AIFF":
+        raise UsageError("AIFF cannot hold more than 4 GiB; use the format wav")
+    if form.container != "WAV":
+        return form.container
+    if size > RIFF_LIMIT:
+        return "RF64"
+    return "WAVEX" if masked else "WAV"
+
+
+def _empty_flac(rate: int, channels: int, bits: int) -> bytes:
+    """Return a FLAC file without samples, which libsndfile would leave without any bytes (RFC 9639, section 8.2)."""
+    packed = rate << 44 | (channels - 1) << 41 | (bits - 1) << 36
+    stream_info = bytes((16, 0, 16, 0)) + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
+    return b"fLaC" + bytes((0x80, 0, 0, len(stream_info))) + stream_info
