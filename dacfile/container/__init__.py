@@ -14,7 +14,10 @@ from .head import (
     Head,
 )
 from .reader import Reader
+from .rewrite import drop_layers, rewrite
+from .salvage import Gap, SalvageReport, salvage
 from .tags import Picture, Tags, is_valid_key
+from .verify import StructureReport, verify_structure
 from .wire import OtherChunk, Tail
 from .writer import Writer
 
@@ -31,13 +34,20 @@ __all__ = [
     "TRANSFORM_NONE",
     "Block",
     "ChannelBlock",
+    "Gap",
     "Head",
     "Layer",
     "OtherChunk",
     "Picture",
     "Reader",
+    "SalvageReport",
+    "StructureReport",
     "Tags",
     "Tail",
     "Writer",
+    "drop_layers",
     "is_valid_key",
+    "rewrite",
+    "salvage",
+    "verify_structure",
 ]

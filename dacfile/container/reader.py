@@ -93,14 +93,13 @@ class Reader:
 
         Take no block for good before the iterator has ended without an error. The index is not used.
         """
-        walk = self._walk
+        walk, self._walk = self._walk, None
         if self._source.seekable:
             self._source.seek(0)
             walk = Walk(self._source, self._limits)
             walk.start()
         if walk is None:
             raise UsageError("a pipe can be read only once")
-        self._walk = None
         yield from walk.blocks()
         self.tail = walk.tail
 

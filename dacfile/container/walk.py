@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from os import PathLike
+from typing import BinaryIO
 
 from dacfile.errors import ChecksumError, LimitError, StructureError, Truncated, UnsupportedFeature
 from dacfile.limits import Limits
@@ -14,6 +17,19 @@ from .block import Block, max_block_bytes, min_block_bytes, parse_block
 from .head import Head, check_tail, parse_head
 from .source import ByteSource
 from .tags import Picture, parse_picture, parse_tags
+
+
+@contextmanager
+def walking(
+    stream_or_path: BinaryIO | str | PathLike[str], limits: Limits, keep_others: bool = False
+) -> Iterator[Walk]:
+    """Open a file, stream or pipe and give a pass over it that stands before the first block."""
+    with ExitStack() as stack:
+        if isinstance(stream_or_path, (str, PathLike)):
+            stream_or_path = stack.enter_context(open(stream_or_path, "rb"))
+        walk = Walk(ByteSource(stream_or_path), limits, keep_others)
+        walk.start()
+        yield walk
 
 
 class Walk:
@@ -196,6 +212,11 @@ class Walk:
             raise StructureError(f"the file has {self.source.position} bytes, but TAIL says {tail.file_size}")
         if not wire.checksum_matches(int.from_bytes(tail.sha256), int.from_bytes(digest)):
             raise ChecksumError("the SHA-256 of the file does not match: it was changed after it was written")
+
+    @property
+    def has_head_copy(self) -> bool:
+        """Say whether a copy of HEAD was found (and checked)."""
+        return wire.HEAD_COPY in self._seen
 
     def check_index(self) -> None:
         """Compare index and TAIL with where the blocks really are; raises `StructureError`. Call it at the end."""

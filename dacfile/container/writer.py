@@ -59,6 +59,11 @@ class Writer:
         return len(self._offsets)
 
     @property
+    def frames_written(self) -> int:
+        """Frames so far."""
+        return self._total_frames
+
+    @property
     def bytes_written(self) -> int:
         """Bytes so far."""
         return self._position

@@ -1,0 +1,160 @@
+"""Saving what is intact of a damaged file: every whole block, silence for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import BinaryIO
+
+from dacfile.errors import LimitError, StructureError, UsageError
+from dacfile.limits import DEFAULT_LIMITS, Limits
+
+from .block import SILENT, Block, ChannelBlock
+from .head import Head
+from .scan import Found, Scanner
+from .source import ByteSource
+from .wire import Tail
+from .writer import Writer
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run of lost blocks that became silence; times in seconds from the start of the audio."""
+
+    start: float
+    stop: float
+    first_block: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class SalvageReport:
+    """What was saved. `complete` means that no audio is missing and that the length is the original one."""
+
+    head: Head
+    tail: Tail
+    kept: int
+    gaps: tuple[Gap, ...]
+    complete: bool
+    length_known: bool
+    head_was_damaged: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    blocks: int
+    total_frames: int
+    source_samples: int
+    length_known: bool
+
+
+def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> SalvageReport:
+    """Write to `target` a valid file with every intact block of `source`; return what was lost.
+
+    Needs no index, finds the header by its copy, and puts blocks back in order. A lost block becomes silence on all
+    channels, and a `lost` chunk records it. Where TAIL is lost, the length is that of HEAD if it knows it, else that
+    of the blocks found. Raises `UsageError` for a pipe, `ChecksumError` if both copies of the header are damaged,
+    `StructureError` if no block is intact, `UnsupportedFeature` for a file of a newer version.
+    """
+    if isinstance(source, (str, PathLike)):
+        with open(source, "rb") as stream:
+            return salvage(stream, target, limits)
+    bytes_in = ByteSource(source)
+    if not bytes_in.seekable:
+        raise UsageError("salvage needs a file, not a pipe")
+    scanner = Scanner(bytes_in, limits)
+    found = scanner.scan()
+    plan = _plan(found, limits)
+    missing = [n for n in range(plan.blocks) if not _is_usable(found, plan, n)]
+    gaps = tuple(_gaps(_ranges(missing), plan, found.head))
+    complete = not missing and plan.length_known
+    tail = _write(scanner, found, plan, missing, target, limits, keep_digest=complete)
+    kept = plan.blocks - len(missing)
+    return SalvageReport(found.head, tail, kept, gaps, complete, plan.length_known, found.head_is_copy)
+
+
+def _plan(found: Found, limits: Limits) -> _Plan:
+    """Return how long the file was: as TAIL says, or the last block, or HEAD, or at least as the blocks found."""
+    head, at_least = found.head, max(found.blocks, default=-1) + 1
+    tail = found.tail
+    if tail is not None and tail.blocks >= at_least:
+        return _Plan(tail.blocks, tail.total_frames, tail.source_samples, True)
+    if at_least == 0:
+        raise StructureError("no block is intact: nothing can be saved")
+    samples = head.source_samples
+    if found.last is not None and found.last.sequence == at_least - 1:
+        frames = (at_least - 1) * head.frames_per_block + found.last.frames
+    else:
+        # One frame more than the samples need: lapped models have one, and it does no harm to the others.
+        needed = 0 if samples is None else -(-samples * head.rate // (head.source_rate * head.hop)) + 1
+        frames = max(needed, at_least * head.frames_per_block)
+    blocks = -(-frames // head.frames_per_block)
+    if blocks > limits.blocks:
+        raise LimitError.over("blocks", blocks, limits.blocks)
+    return _Plan(blocks, frames, _held(frames, head) if samples is None else samples, samples is not None)
+
+
+def _held(frames: int, head: Head) -> int:
+    """Return how many samples at the source rate so many frames hold."""
+    return frames * head.hop * head.source_rate // head.rate
+
+
+def _write(
+    scanner: Scanner, found: Found, plan: _Plan, missing: list[int], target: BinaryIO, limits: Limits, keep_digest: bool
+) -> Tail:
+    lost = _merge([*found.lost, *_ranges(missing)])
+    writer = Writer(target, found.head, found.tags, found.pictures, lost, limits)
+    for other in found.others:
+        if other.before_block == 0:
+            writer.write_other(other.type, other.payload)
+    for number in range(plan.blocks):
+        writer.write_block(_block(scanner, found, plan, number))
+    for other in found.others:
+        if other.before_block:
+            writer.write_other(other.type, other.payload)
+    digest = found.tail.source_digest if keep_digest and found.tail else bytes(16)
+    return writer.finish(plan.source_samples, digest)
+
+
+def _frames(plan: _Plan, number: int, head: Head) -> int:
+    full = head.frames_per_block
+    return plan.total_frames - number * full if number == plan.blocks - 1 else full
+
+
+def _is_usable(found: Found, plan: _Plan, number: int) -> bool:
+    """Say whether the block was found, with the length that it has to have."""
+    return number in found.blocks and found.blocks[number][1] == _frames(plan, number, found.head)
+
+
+def _block(scanner: Scanner, found: Found, plan: _Plan, number: int) -> Block:
+    last = number == plan.blocks - 1
+    if _is_usable(found, plan, number):
+        return replace(scanner.block(found.blocks[number][0], found.head), last=last)
+    silence = (ChannelBlock(SILENT),) * found.head.channels
+    return Block(number, _frames(plan, number, found.head), last, silence)
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return runs of ascending numbers as (first, count)."""
+    return _merge([(number, 1) for number in numbers])
+
+
+def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges in order, touching and overlapping ones joined."""
+    merged: list[tuple[int, int]] = []
+    for first, count in sorted(ranges):
+        if merged and first <= merged[-1][0] + merged[-1][1]:
+            start, held = merged.pop()
+            merged.append((start, max(held, first + count - start)))
+        else:
+            merged.append((first, count))
+    return merged
+
+
+def _gaps(ranges: list[tuple[int, int]], plan: _Plan, head: Head) -> Iterator[Gap]:
+    seconds_per_block = head.frames_per_block * head.hop / head.rate
+    duration = plan.source_samples / head.source_rate
+    for first, count in ranges:
+        start = min(first * seconds_per_block, duration)
+        yield Gap(start, min((first + count) * seconds_per_block, duration), first, count)
