@@ -1,0 +1,94 @@
+"""The entry point `dacz`: the list of commands, and what becomes of errors.
+
+Starting must stay cheap: no module of the command line imports torch or numpy before a command needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+
+import typer
+
+from dacfile.errors import DaczError
+from dacz import compress, decompress, info, models, verify
+from dacz.render import complain
+from dacz.text import escape
+
+USAGE = 1
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
+INTERRUPTED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 all done, 1 wrong usage, 2 some files failed, 3 damaged file, 4 unsupported file, "
+    "5 model or prior missing, 130 interrupted."
+)
+
+app = typer.Typer(
+    help=f"Compress audio into .dacz files with neural codecs, and back.\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("compress")(compress.command)
+app.command("decompress")(decompress.command)
+app.command("info")(info.command)
+app.command("verify")(verify.command)
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dacz {version('dacfile')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run `dacz` and exit with one of the documented codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; return its exit code. An error is one line on stderr, unless DACZ_DEBUG is set."""
+    try:
+        code = app(arguments, prog_name="dacz", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except DaczError as error:
+        complain(None, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain(None, "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    if hasattr(error, "format_message"):  # a usage error of typer, wherever this version of it keeps the class
+        complain(None, f"{error.format_message()} (dacz --help shows what there is)")
+        return USAGE
+    if os.environ.get("DACZ_DEBUG"):
+        raise error
+    if isinstance(error, OSError) and error.strerror:
+        complain(None, f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        return 2
+    complain(None, f"internal error, please report it: {type(error).__name__}: {escape(error)}")
+    return 2

@@ -1,0 +1,115 @@
+"""What several commands share: inputs, exit codes, interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from dacfile import atomic
+from dacfile.errors import DaczError, UsageError
+from dacfile.plan import find_dacz, read_list
+from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop
+from dacz.render import complain
+
+PIPE = Path("-")
+PATIENCE = 2.0  # seconds between "stop now" and leaving without waiting any longer
+
+DaczFiles = Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False)]
+
+
+def expand(inputs: list[Path], codes: list[int]) -> list[Path]:
+    """Return the .dacz files that are named or lie in the folders named; complain about the rest into `codes`."""
+    files, problems = find_dacz(inputs)
+    for problem in problems:
+        complain_about(problem.path, problem.error, codes)
+    if not files and not problems:
+        raise UsageError("no .dacz files there")
+    return files
+
+
+def complain_about(path: Path, error: DaczError | OSError, codes: list[int]) -> None:
+    """Write an error about a file to stderr and note its exit code."""
+    if isinstance(error, DaczError):
+        complain(path, str(error).removeprefix(f"{path}: "))
+        codes.append(error.exit_code)
+    else:
+        complain(path, (error.strerror or str(error)).lower())
+        codes.append(SOME_FAILED)
+
+
+def worst(codes: Iterable[int], good: int) -> int:
+    """Return the exit code of a run over several files: the error's own if there was one file, else 2."""
+    found = list(codes)
+    if not found:
+        return 0
+    return found[0] if len(found) + good == 1 else SOME_FAILED
+
+
+def gather(inputs: list[Path] | None, files_from: Path | None) -> list[Path]:
+    """Return the inputs of the command line and of --files-from; raises UsageError when there are none."""
+    found = list(inputs or [])
+    if files_from is not None:
+        found += _listed(files_from)
+    if not found:
+        raise UsageError("no inputs: name files or folders, or - for standard input")
+    if PIPE in found and len(found) > 1:
+        raise UsageError("- (standard input) cannot be mixed with other inputs")
+    return found
+
+
+def _listed(path: Path) -> list[Path]:
+    if path == PIPE:
+        return read_list(os.fsdecode(sys.stdin.buffer.read()))
+    try:
+        return read_list(os.fsdecode(path.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+@contextmanager
+def interruptible(stop: Stop) -> Iterator[None]:
+    """Make Ctrl-C finish the files in flight, a second one (or SIGTERM) give them up; a third one does not wait."""
+    presses = 0
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1 if number == signal.SIGINT else 2
+        if presses == 1:
+            stop.finish()
+            complain(None, "finishing the files in flight; press Ctrl-C again to stop now")
+        else:
+            stop.now()
+            timer = threading.Timer(PATIENCE if presses == 2 else 0.0, _leave)
+            timer.daemon = True
+            timer.start()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave() -> None:
+    """End the process although threads are busy; nothing partial stays behind."""
+    atomic.discard_live()
+    os._exit(INTERRUPTED)
+
+
+def refuse_terminal(what: str) -> None:
+    """Raise UsageError rather than writing binary data to a terminal."""
+    if sys.stdout.isatty():
+        raise UsageError(f"{what} is not written to a terminal; use -o FILE, or pipe it somewhere")

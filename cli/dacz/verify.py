@@ -1,0 +1,62 @@
+"""`dacz verify`: prove that files are what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dacfile.errors import DaczError
+from dacfile.verify import Verification, verify_file
+from dacz.common import DaczFiles, complain_about, expand, worst
+from dacz.text import clock, escape
+
+
+def command(
+    files: DaczFiles,
+    deep: bool = typer.Option(False, "--deep", help="Decode the audio too; needs the model."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object per file."),
+    quiet: bool = typer.Option(False, "-q", "--quiet", help="Say only what is wrong."),
+) -> int:
+    """Check .dacz files: structure, every checksum, the SHA-256, and that the codes are those that were encoded.
+
+    Folders are searched for .dacz files.
+    """
+    codes: list[int] = []
+    good = 0
+    check = _deep if deep else verify_file
+    for path in expand(files, codes):
+        try:
+            result = check(path)
+        except (DaczError, OSError) as error:
+            complain_about(path, error, codes)
+            if as_json:
+                print(json.dumps({"path": str(path), "ok": False, "reason": str(error), "kind": type(error).__name__}))
+            continue
+        good += 1
+        if as_json:
+            print(json.dumps(_as_dict(path, result)))
+        elif not quiet:
+            checked = ", ".join(result.checked)
+            blocks = "block" if result.blocks == 1 else "blocks"
+            print(f"{escape(path)}: ok, {clock(result.seconds)}, {result.blocks:,} {blocks}; checked {checked}")
+    return worst(codes, good)
+
+
+def _deep(path: Path) -> Verification:
+    from dacfile.batch import verify_deep
+
+    return verify_deep(path)
+
+
+def _as_dict(path: Path, result: Verification) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "ok": True,
+        "blocks": result.blocks,
+        "codes": result.codes,
+        "seconds": result.seconds,
+        "checked": list(result.checked),
+    }

@@ -1,0 +1,253 @@
+"""`lapped`: a residual-VQ codec between networks that work on the frames of a lapped transform (MDCT).
+
+The low band is coded as companded coefficients, so its waveform survives; above the split the decoder adds shaped noise
+from a fixed table, whose envelope is coded. design: docs/model.md, spec/dacz-v1.md. Shapes: B batch, L frames,
+N hop = number of coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dacfile.model import mdct
+from dacfile.model.base import Config, Model
+from dacfile.model.facts import Facts
+from dacfile.model.lapped_quantizer import LappedQuantizer
+
+# Keeps the companding curve's slope finite at zero; -100 dB below full scale.
+COMPAND_FLOOR = 1e-5
+COMPAND_SCALE = 4.0
+ENERGY_FLOOR = 1e-9
+# Natural-log gains of the noise: outside this range it is inaudible or a fault.
+NOISE_GAIN_RANGE = (-14.0, 3.0)
+# Below the split the waveform is coded; noise starts 60 dB down there and has to be learned.
+NOISE_OFFSET_BELOW_SPLIT = -7.0
+# A step of the gain head moves the noise by this many nepers, so that its small initial weights can act.
+NOISE_GAIN_STEP = 4.0
+# Offset of the noise table between coded channels, in frames: neighbours must not share noise.
+CHANNEL_NOISE_OFFSET = 389
+
+
+@dataclass(frozen=True)
+class LappedConfig:
+    """Every number that the architecture depends on; part of the model id."""
+
+    rate: int
+    hop: int
+    codebooks: int
+    codebook_size: int = 1024
+    code_dim: int = 8
+    width: int = 256
+    encoder_blocks: int = 6
+    decoder_blocks: int = 8
+    kernel: int = 7
+    expansion: int = 3
+    exponent: float = 0.6
+    split: int = 40
+    quadrature: int = 128
+    energy_weight: float = 0.8
+    noise_frames: int = 1024
+    architecture: str = "lapped"
+
+    @classmethod
+    def from_dict(cls, config: Config) -> LappedConfig:
+        """Build from a JSON object; raises TypeError for unknown keys."""
+        return cls(**config)
+
+    @property
+    def band_edges(self) -> list[int]:
+        """First bins of the energy bands above the split, and their end: widths grow from 8 bins by 1.22 to 48."""
+        edges, width = [self.split], 8.0
+        while edges[-1] < self.hop:
+            edges.append(min(self.hop, edges[-1] + round(width)))
+            width = min(48.0, width * 1.22)
+        if edges[-1] - edges[-2] < 8:
+            edges.pop(-2)
+        return edges
+
+    @property
+    def facts(self) -> Facts:
+        """What the codec and the container need to know."""
+        reach = self.kernel // 2
+        return Facts(
+            architecture=self.architecture,
+            rate=self.rate,
+            hop=self.hop,
+            codebooks=self.codebooks,
+            codebook_size=self.codebook_size,
+            lead=self.hop,
+            tail=self.hop,
+            encoder_context=reach * self.encoder_blocks,
+            # One more for the convolution before the blocks, one for the overlap of neighbouring frames.
+            decoder_context=reach * self.decoder_blocks + 2,
+        )
+
+
+def compand(coefficients: Tensor, exponent: float) -> Tensor:
+    """Compress magnitudes: 4 sign(c) ((|c| + 1e-5)^a - 1e-5^a)."""
+    magnitude = (coefficients.abs() + COMPAND_FLOOR).pow(exponent) - COMPAND_FLOOR**exponent
+    return COMPAND_SCALE * coefficients.sign() * magnitude
+
+
+def expand(companded: Tensor, exponent: float) -> Tensor:
+    """Invert `compand`."""
+    magnitude = (companded.abs() / COMPAND_SCALE + COMPAND_FLOOR**exponent).pow(1 / exponent) - COMPAND_FLOOR
+    return companded.sign() * magnitude
+
+
+class Block(nn.Module):
+    """ConvNeXt block over frames: depthwise convolution, LayerNorm, two linear maps, small residual scale."""
+
+    def __init__(self, width: int, kernel: int, expansion: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, expansion * width)
+        self.narrow = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.02))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, L, width] to the same shape."""
+        y = self.mix(x.transpose(1, 2)).transpose(1, 2)
+        y = self.narrow(F.gelu(self.widen(self.norm(y))))
+        return x + self.scale * y
+
+
+def band_interpolation(edges: list[int], hop: int) -> Tensor:
+    """Return the matrix [bands, hop] that interpolates linearly between band centres, constant beyond them."""
+    centres = torch.tensor([(low + high - 1) / 2 for low, high in pairwise(edges)])
+    bins = torch.arange(hop, dtype=torch.float32).clamp(float(centres[0]), float(centres[-1]))
+    upper = torch.searchsorted(centres, bins).clamp(1, len(centres) - 1)
+    share = (bins - centres[upper - 1]) / (centres[upper] - centres[upper - 1])
+    matrix = torch.zeros(len(centres), hop)
+    matrix[upper - 1, torch.arange(hop)] = 1 - share
+    matrix[upper, torch.arange(hop)] += share
+    return matrix
+
+
+class Encoder(nn.Module):
+    """Samples -> latent."""
+
+    analysis: Tensor
+    averaging: Tensor
+    energy_mean: Tensor
+
+    def __init__(self, config: LappedConfig) -> None:
+        super().__init__()
+        self.config = config
+        edges = config.band_edges
+        cosines = mdct.basis(config.hop)
+        sines = mdct.basis(config.hop, sine=True)[:, : config.quadrature]
+        self.register_buffer("analysis", torch.cat([cosines, sines], 1).float(), persistent=False)
+        averaging = torch.zeros(config.hop, len(edges) - 1)
+        for band, (low, high) in enumerate(pairwise(edges)):
+            averaging[low:high, band] = 1 / (high - low)
+        self.register_buffer("averaging", averaging, persistent=False)
+        self.register_buffer("energy_mean", torch.zeros(len(edges) - 1))
+        self.project = nn.Linear(config.hop + config.quadrature + len(edges) - 1, config.width)
+        self.blocks = nn.Sequential(
+            *(Block(config.width, config.kernel, config.expansion) for _ in range(config.encoder_blocks))
+        )
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Return companded MDCT and low MDST coefficients and band energies, [B, L, hop + quadrature + bands]."""
+        spectrum = mdct.frames(samples, self.config.hop) @ self.analysis
+        power = spectrum[..., : self.config.hop].square() @ self.averaging
+        energies = (0.5 * torch.log(power + ENERGY_FLOOR) - self.energy_mean) * self.config.energy_weight
+        return torch.cat([compand(spectrum, self.config.exponent), energies], -1)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map samples [B, (L + 1) hop] to the latent [B, L, width]."""
+        latent: Tensor = self.blocks(self.project(self.features(samples)))
+        return latent
+
+
+class Decoder(nn.Module):
+    """Latent -> samples."""
+
+    energy_mean: Tensor
+    noise: Tensor
+    synthesis: Tensor
+    interpolation: Tensor
+    offset: Tensor
+
+    def __init__(self, config: LappedConfig) -> None:
+        super().__init__()
+        self.config = config
+        edges = config.band_edges
+        bands = len(edges) - 1
+        self.enter = nn.Conv1d(config.width, config.width, 3, padding=1)
+        self.blocks = nn.Sequential(
+            *(Block(config.width, config.kernel, config.expansion) for _ in range(config.decoder_blocks))
+        )
+        self.project = nn.Linear(config.width, 2 * config.hop + bands)
+        self.register_buffer("energy_mean", torch.zeros(bands))
+        self.register_buffer("noise", torch.zeros(config.noise_frames, config.hop))
+        self.register_buffer("synthesis", mdct.basis(config.hop).T.float().contiguous(), persistent=False)
+        self.register_buffer("interpolation", band_interpolation(edges, config.hop), persistent=False)
+        offset = torch.zeros(config.hop)
+        offset[: config.split] = NOISE_OFFSET_BELOW_SPLIT
+        self.register_buffer("offset", offset, persistent=False)
+
+    def noise_at(self, first_frame: Tensor, channel: Tensor, frames: int) -> Tensor:
+        """Return the noise of `frames` frames from absolute index first_frame [B], for coded channel [B]."""
+        start = first_frame + CHANNEL_NOISE_OFFSET * channel
+        index = start[:, None] + torch.arange(frames, device=start.device)
+        return self.noise[index % self.config.noise_frames]
+
+    def hidden(self, latent: Tensor) -> Tensor:
+        """Run the blocks on the latent [B, L, width]."""
+        hidden: Tensor = self.blocks(self.enter(latent.transpose(1, 2)).transpose(1, 2))
+        return hidden
+
+    def synthesise(self, hidden: Tensor, noise: Tensor) -> Tensor:
+        """Return samples [B, (L - 1) hop] of the last hidden state [B, L, width]."""
+        return mdct.overlap_add(self.coefficients(hidden, noise) @ self.synthesis)
+
+    def coefficients(self, hidden: Tensor, noise: Tensor) -> Tensor:
+        """Return MDCT coefficients [B, L, hop] from the last hidden state [B, L, width]."""
+        hop, config = self.config.hop, self.config
+        tonal, fine, energies = self.project(hidden).float().split([hop, hop, len(self.energy_mean)], -1)
+        envelope = (energies / config.energy_weight + self.energy_mean) @ self.interpolation
+        gain = (envelope + NOISE_GAIN_STEP * fine + self.offset).clamp(*NOISE_GAIN_RANGE)
+        return expand(tonal, config.exponent) + gain.exp() * noise
+
+    def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
+        """Map the latent [B, L, width] to samples [B, (L - 1) hop], from the first frame's second half on."""
+        return self.synthesise(self.hidden(latent), noise)
+
+
+class Lapped(Model):
+    """The `lapped` codec model; see the module's docstring.
+
+    Attributes: config (JSON-able dict), facts.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.numbers = LappedConfig.from_dict(config)
+        self.config = asdict(self.numbers)
+        self.facts = self.numbers.facts
+        self.encoder = Encoder(self.numbers)
+        self.quantizer = LappedQuantizer(
+            self.numbers.codebooks, self.numbers.width, self.numbers.code_dim, self.numbers.codebook_size
+        )
+        self.decoder = Decoder(self.numbers)
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop]; frame 0 is centred on sample hop."""
+        return self.quantizer.encode(self.encoder(samples))
+
+    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+        """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L].
+
+        first_frame and channel, int64 [B], say where in the noise table each row starts.
+        """
+        noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
+        samples: Tensor = self.decoder(self.quantizer.decode(codes), noise)
+        return samples

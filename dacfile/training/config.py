@@ -1,0 +1,38 @@
+"""Training configurations of the bundled models: every number of a run, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dacfile.model.lapped import LappedConfig
+from dacfile.training.sampler import SamplerConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run. Loss weights follow DAC (mel 15) plus the complex-STFT term that keeps the waveform."""
+
+    model: LappedConfig
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    batch: int = 16
+    frames: int = 64
+    steps: int = 12000
+    warmup: int = 50
+    # The learning rate is constant, then falls linearly to nothing over this last share of the steps.
+    decay_share: float = 0.3
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    clip_norm: float = 100.0
+    mel_weight: float = 15.0
+    stft_weight: float = 3.0
+    commitment_weight: float = 1.0
+    average: float = 0.999
+    validate_every: int = 1000
+    seed: int = 1
+
+
+CONFIGS = {
+    "44k": TrainingConfig(LappedConfig(rate=44100, hop=512, codebooks=9)),
+    "24k": TrainingConfig(LappedConfig(rate=24000, hop=320, codebooks=32, split=100)),
+    "16k": TrainingConfig(LappedConfig(rate=16000, hop=320, codebooks=12, split=80)),
+}

@@ -1,0 +1,95 @@
+"""Random training segments: balanced over categories, levelled, augmented as real archives differ.
+
+One generator state drives everything, so a resumed run draws what an uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dacfile.training.corpus import Corpus
+
+# Below this level (about -80 dB) a segment is silence and says nothing about a codec.
+SILENCE_RMS = 1e-4
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How segments are drawn; shares are relative."""
+
+    shares: dict[str, float] = field(default_factory=lambda: {"speech": 0.4, "music": 0.4, "environment": 0.2})
+    # Files count by length to this power: long ones more, but not in proportion.
+    length_power: float = 0.75
+    level_db: float = -20.0
+    level_spread_db: float = 5.0
+    mix: float = 0.08
+    equalise: float = 0.15
+    low_pass: float = 0.05
+
+
+class Sampler:
+    """Draws batches from a corpus."""
+
+    def __init__(self, corpus: Corpus, config: SamplerConfig, seed: int) -> None:
+        self.corpus = corpus
+        self.config = config
+        self.random = np.random.default_rng(seed)
+        weights: dict[str, float] = {}
+        raw = np.array([s.samples**config.length_power for s in corpus.stretches])
+        for stretch, weight in zip(corpus.stretches, raw, strict=True):
+            weights[stretch.category] = weights.get(stretch.category, 0.0) + weight
+        share = [config.shares.get(s.category, 1.0) / weights[s.category] for s in corpus.stretches]
+        self.odds = raw * np.array(share)
+        self.odds /= self.odds.sum()
+
+    def batch(self, size: int, samples: int) -> np.ndarray:
+        """Return float32 [size, samples]."""
+        return np.stack([self.augmented(samples) for _ in range(size)])
+
+    def augmented(self, samples: int) -> np.ndarray:
+        """Return one levelled segment with random sign, sometimes mixed with another or filtered."""
+        draw, config = self.random.random(3), self.config
+        audio = self.levelled(samples)
+        if draw[0] < config.mix:
+            audio = audio + self.levelled(samples) * 10 ** (-self.random.uniform(0, 12) / 20)
+        if draw[1] < config.equalise:
+            audio = filtered(audio, self.equaliser(samples // 2 + 1))
+        if draw[2] < config.low_pass:
+            audio = filtered(audio, self.low_pass(samples // 2 + 1))
+        return (audio * self.random.choice((-1.0, 1.0))).astype(np.float32)
+
+    def levelled(self, samples: int) -> np.ndarray:
+        """Return a segment that is not silent, at a random level that does not clip by more than a little."""
+        while True:
+            audio = self.raw(samples)
+            rms = float(np.sqrt(np.mean(audio**2)))
+            if rms > SILENCE_RMS:
+                break
+        level = self.config.level_db + self.config.level_spread_db * self.random.standard_normal()
+        gain = min(10 ** (level / 20) / rms, 1.0 / max(1e-6, float(np.abs(audio).max())))
+        return audio * gain
+
+    def raw(self, samples: int) -> np.ndarray:
+        """Return a random stretch of the corpus, padded with zeros where it is too short."""
+        stretch = self.corpus.stretches[self.random.choice(len(self.odds), p=self.odds)]
+        start = int(self.random.integers(0, max(1, stretch.samples - samples + 1)))
+        audio = self.corpus.read(stretch, start, samples)
+        return np.pad(audio, (0, samples - len(audio)))
+
+    def equaliser(self, bins: int) -> np.ndarray:
+        """Return a smooth random gain curve within about +-8 dB."""
+        knots = self.random.uniform(-8, 8, 8)
+        position = np.log1p(np.arange(bins)) / np.log(bins) * (len(knots) - 1)
+        return 10 ** (np.interp(position, np.arange(len(knots)), knots) / 20)
+
+    def low_pass(self, bins: int) -> np.ndarray:
+        """Return a steep low-pass somewhere in the upper three quarters of the band, as lossy archives have."""
+        edge = self.random.uniform(0.25, 0.95) * bins
+        return 1 / (1 + np.exp(np.clip((np.arange(bins) - edge) / (0.005 * bins), -40, 40)))
+
+
+def filtered(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Return audio with a zero-phase frequency response [samples // 2 + 1] applied (circularly)."""
+    return np.fft.irfft(np.fft.rfft(audio) * response, len(audio))

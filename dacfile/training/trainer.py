@@ -1,0 +1,204 @@
+"""The codec's training loop: one resumable run of a `TrainingConfig`."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dacfile.model.lapped import Lapped
+from dacfile.quality.spectral import mel_distance
+from dacfile.quality.waveform import si_sdr
+from dacfile.training.analytic import start
+from dacfile.training.codebooks import QuantizerTrainer
+from dacfile.training.config import TrainingConfig
+from dacfile.training.corpus import Corpus
+from dacfile.training.losses import ReconstructionLoss
+from dacfile.training.noise import flat_noise
+from dacfile.training.sampler import Sampler
+
+VALIDATION_SECONDS = 5.0
+# Every so many stretches of the corpus are kept out of training to validate on.
+VALIDATION_STRIDE = 24
+LOG_EVERY = 50
+
+
+class Trainer:
+    """Model, optimiser, averages and data of one run; `step` until done, `save` and `load` at any time."""
+
+    def __init__(self, config: TrainingConfig, corpus: Corpus, device: str = "cpu") -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device, self.step_number = config, torch.device(device), 0
+        held_out, kept = split_corpus(corpus)
+        self.validation = held_out
+        self.sampler = Sampler(kept, config.sampler, config.seed)
+        self.model = Lapped(vars(config.model)).to(self.device)
+        self.quantizer = QuantizerTrainer(self.model.quantizer).to(self.device)
+        self.loss = ReconstructionLoss(config.model.rate).to(self.device)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), config.learning_rate, betas=(0.8, 0.99), weight_decay=config.weight_decay
+        )
+        self.average = copy.deepcopy(self.model).eval()
+
+    def start(self, noise: Tensor | None = None, segments: int = 500) -> None:
+        """Set the analytic start; takes a minute or two."""
+        numbers = self.config.model
+        samples = torch.from_numpy(self.sampler.batch(segments, self.segment_samples))
+        table = flat_noise(numbers.rate, numbers.hop, numbers.noise_frames) if noise is None else noise
+        self.model.cpu()
+        start(self.model, samples, table)
+        self.model.to(self.device)
+        self.quantizer.reset()
+        self.average.load_state_dict(self.model.state_dict())
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples that give `frames` frames."""
+        return (self.config.frames + 1) * self.config.model.hop
+
+    def learning_rate(self) -> float:
+        """Return the rate of the next step: warm-up, constant, linear fall."""
+        config, step = self.config, self.step_number
+        fall = config.steps * config.decay_share
+        share = min(1.0, (step + 1) / config.warmup, max(0.0, (config.steps - step) / max(1.0, fall)))
+        return config.learning_rate * share
+
+    def forward(self, samples: Tensor) -> dict[str, Tensor]:
+        """Return the losses of samples [B, (L + 1) hop].
+
+        Only the blocks run in bfloat16: the transforms need the range between the loudest and the faintest coefficient.
+        """
+        hop, model = self.config.model.hop, self.model
+        projected = model.encoder.project(model.encoder.features(samples))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            latent = model.encoder.blocks(projected)
+        quantised, commitment, _ = self.quantizer(latent.float())
+        first = torch.randint(self.config.model.noise_frames, (len(samples),), device=self.device)
+        noise = model.decoder.noise_at(first, torch.zeros_like(first), quantised.shape[1])
+        with torch.autocast(self.device.type, torch.bfloat16):
+            hidden = model.decoder.hidden(quantised)
+        mel, stft = self.loss(model.decoder.synthesise(hidden.float(), noise), samples[:, hop:-hop])
+        return {"mel": mel, "stft": stft, "commitment": commitment}
+
+    def step(self) -> dict[str, float]:
+        """Take one optimiser step; return its losses."""
+        config = self.config
+        samples = torch.from_numpy(self.sampler.batch(config.batch, self.segment_samples)).to(self.device)
+        losses = self.forward(samples)
+        total = (
+            config.mel_weight * losses["mel"]
+            + config.stft_weight * losses["stft"]
+            + config.commitment_weight * losses["commitment"]
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimiser.step()
+        self.step_number += 1
+        self.follow()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the averaged model towards the trained one."""
+        decay = min(self.config.average, 1 - 1 / (self.step_number + 1))
+        trained = self.model.state_dict()
+        averaged = self.average.state_dict()
+        torch._foreach_lerp_(list(averaged.values()), [trained[name] for name in averaged], 1 - decay)
+
+    def state(self) -> dict:
+        """Return everything that a resumed run needs."""
+        return {
+            "step": self.step_number,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "quantizer": self.quantizer.state_dict(),
+            "sampler": self.sampler.random.bit_generator.state,
+            "torch": torch.get_rng_state(),
+            "config": self.model.config,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; an interrupted write leaves the one before it."""
+        partial = path.with_suffix(".partial")
+        torch.save(self.state(), partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint of the same configuration."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.step_number = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.quantizer.load_state_dict(state["quantizer"])
+        self.sampler.random.bit_generator.state = state["sampler"]
+        torch.set_rng_state(state["torch"])
+
+    @torch.no_grad()
+    def validate(self, codebooks: int | None = None) -> dict[str, float]:
+        """Return mel distance and SI-SDR (dB) of the averaged model on the held-out stretches, by category."""
+        return evaluate(self.average, self.validation, codebooks)
+
+
+def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """Return (held out, kept): views of the corpus with disjoint stretches."""
+    held_out, kept = copy.copy(corpus), copy.copy(corpus)
+    held_out.stretches = corpus.stretches[::VALIDATION_STRIDE]
+    names = {s.name.rsplit(":", 1)[0] for s in held_out.stretches}
+    kept.stretches = [s for s in corpus.stretches if s.name.rsplit(":", 1)[0] not in names]
+    return held_out, kept
+
+
+@torch.no_grad()
+def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, level_db: float = -20.0) -> dict[str, float]:
+    """Return the means over the first five seconds of every stretch, levelled; keys "mel", "mel speech", "si_sdr"..."""
+    hop, rate = model.numbers.hop, model.numbers.rate
+    scores: dict[str, list[float]] = {}
+    for stretch in corpus.stretches:
+        audio = corpus.read(stretch, 0, int(VALIDATION_SECONDS * rate))
+        rms = float(np.sqrt(np.mean(audio**2)))
+        if rms < 1e-4 or len(audio) < 4 * hop or stretch.name.endswith(":side"):
+            continue
+        reference = torch.from_numpy(audio * 10 ** (level_db / 20) / rms)[None]
+        frames = model.facts.frames(reference.shape[1])
+        padded = torch.nn.functional.pad(reference, (hop, frames * hop - reference.shape[1]))
+        zero = torch.zeros(1, dtype=torch.long)
+        codes = model.encode(padded)[:, :codebooks]
+        estimate = model.decode(codes, zero, zero)[:, : reference.shape[1]]
+        for name, value in (
+            ("mel", mel_distance(reference, estimate, rate)),
+            ("si_sdr", si_sdr(reference, estimate)),
+        ):
+            scores.setdefault(name, []).append(float(value))
+            scores.setdefault(f"{name} {stretch.category}", []).append(float(value))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def run(trainer: Trainer, folder: Path, report: Callable[[str], None]) -> None:
+    """Train until the configured number of steps, logging to `folder`/log.csv and saving `folder`/last.pt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config, sums, begun = trainer.config, dict[str, float](), time.perf_counter()
+    with open(folder / "log.csv", "a", newline="") as handle:
+        log = csv.writer(handle)
+        while trainer.step_number < config.steps:
+            for name, value in trainer.step().items():
+                sums[name] = sums.get(name, 0.0) + value / LOG_EVERY
+            if trainer.step_number % LOG_EVERY == 0:
+                row = [trainer.step_number, f"{time.perf_counter() - begun:.1f}", *(f"{v:.4f}" for v in sums.values())]
+                log.writerow(row)
+                handle.flush()
+                report(" ".join(map(str, row)))
+                sums.clear()
+            if trainer.step_number % config.validate_every == 0 or trainer.step_number == config.steps:
+                trainer.save(folder / "last.pt")
+                report(f"validation {trainer.validate()}")
