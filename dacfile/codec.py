@@ -103,7 +103,8 @@ class Codec:
 
     def _run(self, network: Callable[..., Tensor], inputs: list[Tensor]) -> Tensor:
         with torch.inference_mode(), self._numbers():
-            return network(*[tensor.to(self.device, non_blocking=True) for tensor in inputs]).cpu()
+            output = network(*[tensor.to(self.device, non_blocking=True) for tensor in inputs])
+        return output.float().cpu() if output.is_floating_point() else output.cpu()
 
     def _numbers(self) -> AbstractContextManager[object]:
         if self.precision == "bf16":
@@ -125,7 +126,7 @@ def resolve_device(device: str) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UsageError(f"no device {device!r} here; use auto, cpu, cuda, cuda:N or mps") from error
     return found
 
