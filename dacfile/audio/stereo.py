@@ -64,7 +64,7 @@ def mid_side(samples: np.ndarray) -> np.ndarray:
 
 def restore(coded: np.ndarray, gains: tuple[int, ...], is_mid_side: bool) -> np.ndarray:
     """Undo gains (1/256 dB) and mid/side of channels 0 and 1: coded float32 [n, C] to source float32 [n, C]."""
-    samples = coded * (1 / linear(gains))
+    samples = coded / linear(gains)
     if is_mid_side:
         mid, side = samples[:, 0].copy(), samples[:, 1].copy()
         samples[:, 0], samples[:, 1] = mid + side, mid - side

@@ -1,0 +1,194 @@
+"""Audio file to `.dacz`: measure, transform, encode, entropy code, write, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from dacfile.audio.files import AudioReader, Source, SourceInfo
+from dacfile.audio.stereo import ChannelPlan, Levels, plan_channels
+from dacfile.blocks import BlockMaker, Silence
+from dacfile.container import (
+    CODER_RANGE,
+    CODER_RAW,
+    CONTAINERS,
+    NO_ID,
+    SUBTYPES,
+    TRANSFORM_MID_SIDE,
+    TRANSFORM_NONE,
+    Head,
+    Tail,
+    Writer,
+)
+from dacfile.entropy import Prior
+from dacfile.errors import ModelMismatch, UsageError
+from dacfile.limits import DEFAULT_LIMITS
+from dacfile.material import Material
+from dacfile.model.facts import Facts
+from dacfile.stream import StreamEncoder, WindowCodec
+
+Progress = Callable[[float, float | None], None]  # seconds done, seconds in all
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """What a user may choose for one file.
+
+    `codebooks` caps the layers of every channel; `bitrate` (nominal kbit/s of all channels together) picks the cap;
+    `stereo` is "auto", "lr" or "ms" and matters for two channels only; `block_seconds` is the length of a block.
+    """
+
+    codebooks: int | None = None
+    bitrate: float | None = None
+    stereo: str = "auto"
+    block_seconds: float = 20.0
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What became of one file: the source's facts, the bytes written, how the channels were coded, what was odd."""
+
+    source: SourceInfo
+    samples: int
+    seconds: float
+    bytes_out: int
+    plan: ChannelPlan
+    notes: tuple[str, ...]
+
+
+def compress_file(
+    source: Source,
+    target: BinaryIO,
+    codec: WindowCodec,
+    prior: Prior | None = None,
+    options: CompressOptions | None = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Compress an audio file (path or binary stream) to the stream `target`, which is only written to.
+
+    Without `prior` the codes are stored raw. Raises UnsupportedAudio, LimitError, SourceChanged for the source,
+    UsageError for impossible options, ModelMismatch when the prior is not for this model's codebooks, OSError.
+    """
+    options = options or CompressOptions()
+    check_prior(prior, codec.facts)
+    with AudioReader(source) as reader:
+        material = Material(reader, codec.facts.rate)
+        depth = choose_depth(material.levels, codec.facts, options)
+        plan = plan_channels(material.levels, depth, options.stereo)
+        head = make_head(codec, prior, reader.info, material.samples, plan, options)
+        writer = Writer(target, head, reader.info.tags)
+        tail = _write_blocks(material, writer, codec, head, plan, prior, progress)
+        return Compressed(
+            reader.info, material.samples, material.seconds, tail.file_size, plan, tuple(dict.fromkeys(reader.warnings))
+        )
+
+
+def check_prior(prior: Prior | None, facts: Facts) -> None:
+    """Raise ModelMismatch when a prior cannot code the codes of a model."""
+    if prior and (prior.codebook_size != facts.codebook_size or prior.codebooks < facts.codebooks):
+        raise ModelMismatch(
+            f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
+            f"the model has {facts.codebooks} of {facts.codebook_size}"
+        )
+
+
+def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:
+    """Return how many layers the strongest channel gets.
+
+    Raises UsageError when both a number and a bit rate are given, or either is not possible with this model.
+    """
+    if options.bitrate is None:
+        depth = facts.codebooks if options.codebooks is None else options.codebooks
+        if not 1 <= depth <= facts.codebooks:
+            raise UsageError(f"{depth} codebooks: this model has 1 to {facts.codebooks}")
+        return depth
+    if options.codebooks is not None:
+        raise UsageError("give either a number of codebooks or a bit rate, not both")
+    for depth in range(facts.codebooks, 0, -1):
+        rate = nominal_bitrate(plan_channels(levels, depth, options.stereo), facts)
+        if rate <= options.bitrate * 1000:
+            return depth
+    raise UsageError(f"{options.bitrate:g} kbit/s: these channels need {rate / 1000:.3g} kbit/s at least")
+
+
+def nominal_bitrate(plan: ChannelPlan, facts: Facts) -> float:
+    """Return the bits a second of the raw codes of all channels."""
+    layers = sum(plan.layers[channel] for channel in plan.coded)
+    return facts.rate / facts.hop * facts.bits_per_code * layers
+
+
+def make_head(
+    codec: WindowCodec,
+    prior: Prior | None,
+    info: SourceInfo,
+    samples: int,
+    plan: ChannelPlan,
+    options: CompressOptions,
+) -> Head:
+    """Return the HEAD of a file; nothing in it depends on time, place or name."""
+    facts = codec.facts
+    return Head(
+        rate=facts.rate,
+        hop=facts.hop,
+        frames_per_block=frames_per_block(facts, options.block_seconds),
+        codebook_size=facts.codebook_size,
+        codebooks=facts.codebooks,
+        context=facts.decoder_context,
+        channels=info.channels,
+        subtype=_number(SUBTYPES, info.subtype),
+        container=_number(CONTAINERS, info.container),
+        channel_mask=info.channel_mask,
+        source_rate=info.rate,
+        source_samples=samples,
+        skip=0,
+        nominal_bitrate=round(nominal_bitrate(plan, facts)),
+        coder=CODER_RANGE if prior else CODER_RAW,
+        transform=TRANSFORM_MID_SIDE if plan.mid_side else TRANSFORM_NONE,
+        model_id=codec.id,
+        prior_id=prior.id if prior else NO_ID,
+        gains=plan.gains,
+    )
+
+
+def frames_per_block(facts: Facts, seconds: float) -> int:
+    """Return the frames of a block of about `seconds`; raises UsageError unless that is positive."""
+    if not seconds > 0:
+        raise UsageError(f"blocks of {seconds:g} seconds")
+    return min(max(round(min(seconds, 1e6) * facts.rate / facts.hop), 1), DEFAULT_LIMITS.frames_per_block)
+
+
+def _number(names: dict[int, str], name: str) -> int:
+    return next((number for number, known in names.items() if known == name), 0)
+
+
+def _write_blocks(
+    material: Material,
+    writer: Writer,
+    codec: WindowCodec,
+    head: Head,
+    plan: ChannelPlan,
+    prior: Prior | None,
+    progress: Progress | None,
+) -> Tail:
+    coded = plan.coded
+    silence = Silence(codec.facts, len(coded))
+    maker = BlockMaker(head, codec.facts.frames(material.length), plan.layers, plan.same, silence, prior)
+    encoder = StreamEncoder(codec, len(coded))
+    done = 0
+    for block in material.blocks() if coded else ():
+        samples = plan.apply(block)[:, coded]
+        silence.push(samples)
+        for ready in maker.push(encoder.push(samples)):
+            writer.write_block(ready)
+        done += len(block)
+        if progress:
+            progress(done / head.rate, material.seconds)
+    silence.finish()
+    if coded:
+        rest = [*maker.push(encoder.finish()), *maker.finish()]
+    else:
+        rest = list(maker.silent_file())
+    for ready in rest:
+        writer.write_block(ready)
+    return writer.finish(material.samples, material.digest)

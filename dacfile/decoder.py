@@ -1,0 +1,166 @@
+"""Codes to samples: any range of an open `.dacz` file, at the source's rate, exact in length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dacfile.audio.resample import Resampler, range_for, resampled_length
+from dacfile.audio.stereo import restore
+from dacfile.blocks import CodedBlock, decode_codes
+from dacfile.container import CODED, SAME, TRANSFORM_MID_SIDE, Block, Head, Reader
+from dacfile.entropy import Prior
+from dacfile.errors import ModelMismatch, StructureError, UsageError
+from dacfile.model.facts import Facts
+from dacfile.stream import StreamDecoder, WindowCodec
+from dacfile.windows import ABSENT, frames_for
+
+PUSH_SAMPLES = 1 << 22  # decoded samples of all channels that one step may hold
+
+
+@dataclass(frozen=True)
+class Span:
+    """Samples [start, stop) of a channel that no codes stand for: silent, or the same as channel 0."""
+
+    channel: int
+    start: int
+    stop: int
+    same: bool
+
+
+class Sparse:
+    """A codec that does not run the network for windows without codes."""
+
+    def __init__(self, codec: WindowCodec) -> None:
+        self._codec = codec
+        self.facts, self.name, self.id = codec.facts, codec.name, codec.id
+
+    def encode_windows(self, x: np.ndarray) -> np.ndarray:
+        """Encode as the codec does."""
+        return self._codec.encode_windows(x)
+
+    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Decode as the codec does, but windows without any code to zeros."""
+        rows = np.flatnonzero((codes != ABSENT).any(axis=(1, 2))).tolist()
+        if len(rows) == len(codes):
+            return self._codec.decode_windows(codes, first_frames, channels)
+        out = np.zeros((len(codes), self.facts.decoded(codes.shape[-1])), np.float32)
+        if len(rows):
+            firsts, indices = [first_frames[row] for row in rows], [channels[row] for row in rows]
+            out[rows] = self._codec.decode_windows(codes[rows], firsts, indices)
+        return out
+
+
+def check_model(head: Head, facts: Facts, model_id: bytes) -> None:
+    """Raise ModelMismatch unless a model is the one that a file was made with."""
+    expected = (head.model_id, head.rate, head.hop, head.codebooks, head.codebook_size)
+    if expected != (model_id, facts.rate, facts.hop, facts.codebooks, facts.codebook_size):
+        raise ModelMismatch(f"the file needs the model {head.model_id.hex()}, not {model_id.hex()} or other facts")
+
+
+class Decoder:
+    """Decode an open file; a reader of a pipe can be decoded once, from its start on.
+
+    `codebooks` caps the layers used. Raises ModelMismatch, and UsageError for a cap that makes no sense.
+    """
+
+    def __init__(
+        self, reader: Reader, codec: WindowCodec, prior: Prior | None = None, codebooks: int | None = None
+    ) -> None:
+        check_model(reader.head, codec.facts, codec.id)
+        if codebooks is not None and not 1 <= codebooks <= reader.head.codebooks:
+            raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
+        self.reader, self.head = reader, reader.head
+        self._codec, self._prior, self._codebooks = Sparse(codec), prior, codebooks
+
+    def samples(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Yield the source's samples [start, stop), float32 [n, C], at its own rate.
+
+        Positions beyond the end mean the end. Raises DaczError when the file is damaged, also after some samples.
+        """
+        total = self._total()
+        stop = total if stop is None else min(stop, total)
+        start = min(max(start, 0), stop)
+        length = resampled_length(total, self.head.source_rate, self.head.rate)
+        first, end, skip = range_for(start, stop, self.head.rate, self.head.source_rate, length)
+        resampler = Resampler(self.head.rate, self.head.source_rate, self.head.channels)
+        needed = skip + stop - start  # samples of the resampler's output
+        for block in self._at_model_rate(first, end, length):
+            given = resampler.given
+            part = resampler.push(block)
+            yield part[max(skip - given, 0) : max(needed - given, 0)]
+        given = resampler.given
+        if given < needed:
+            yield resampler.finish(needed)[max(skip - given, 0) :]
+
+    def _total(self) -> int:
+        if self.reader.source_samples is None:
+            raise UsageError("this file says how long it is only at its end: save it to a disk, then decode it")
+        return self.reader.source_samples
+
+    def _at_model_rate(self, start: int, stop: int, total: int) -> Iterator[np.ndarray]:
+        """Yield the samples [start, stop) of `total`, float32 [n, C], at the model's rate, as the source had them."""
+        facts = self._codec.facts
+        first_frame, end_frame = frames_for(facts, start, stop, total)
+        stream = StreamDecoder(self._codec, self.head.channels, stop, first_frame, start)
+        patches = Patches(start)
+        mid_side = self.head.transform == TRANSFORM_MID_SIDE
+        step = max(PUSH_SAMPLES // (facts.hop * self.head.channels), 1)
+        missing = end_frame - first_frame
+        for block in self._coded(first_frame, end_frame):
+            patches.add(block, facts)
+            low = max(first_frame - block.first_frame, 0)
+            codes = block.dense(facts.codebooks)[..., low : end_frame - block.first_frame]
+            missing -= codes.shape[-1]
+            for at in range(0, codes.shape[-1], step):
+                samples = patches.apply(stream.push(codes[..., at : at + step]))
+                yield restore(samples, self.head.gains, mid_side)
+        if missing:
+            raise StructureError(f"the file has {missing} frames too few for its length")
+        yield restore(patches.apply(stream.finish()), self.head.gains, mid_side)
+
+    def _coded(self, first_frame: int, end_frame: int) -> Iterator[CodedBlock]:
+        return decode_codes(blocks_with(self.reader, first_frame, end_frame), self.head, self._prior, self._codebooks)
+
+
+def blocks_with(reader: Reader, first_frame: int, end_frame: int) -> Iterator[Block]:
+    """Yield the blocks that hold the frames [first_frame, end_frame).
+
+    When these are all frames, or the file is a pipe, the whole file is read and checked to its last byte.
+    """
+    size = reader.head.frames_per_block
+    first, end = first_frame // size, -(-end_frame // size)
+    if reader.tail is not None and (first > 0 or end < reader.block_count):
+        yield from (reader.block(number) for number in range(first, min(end, reader.block_count)))
+        return
+    for block in reader.blocks():
+        if first <= block.sequence < end:
+            yield block
+
+
+class Patches:
+    """Put silence and copies of channel 0 where the file has no codes, as the samples pass."""
+
+    def __init__(self, position: int) -> None:
+        self._position = position  # of the next sample
+        self._spans: list[Span] = []
+
+    def add(self, block: CodedBlock, facts: Facts) -> None:
+        """Note the spans of a block; its samples pass later."""
+        start = block.first_frame * facts.hop - facts.lead
+        stop = (block.first_frame + block.frames) * facts.hop
+        for channel, mode in enumerate(block.modes):
+            if mode != CODED:
+                self._spans.append(Span(channel, start, stop, mode == SAME))
+
+    def apply(self, samples: np.ndarray) -> np.ndarray:
+        """Return the next samples float32 [n, C] with the spans put in place."""
+        low, high = self._position, self._position + len(samples)
+        for span in sorted(self._spans, key=lambda span: span.same):  # copies of channel 0 after its own silence
+            part = slice(max(span.start - low, 0), max(span.stop - low, 0))
+            samples[part, span.channel] = samples[part, 0] if span.same else 0
+        self._position = high
+        self._spans = [span for span in self._spans if span.stop > high]
+        return samples
