@@ -1,0 +1,161 @@
+"""The library interface: what `import dacfile` offers, one call for each thing that people want done."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dacfile.atomic import AtomicFile
+from dacfile.errors import SourceChanged
+from dacfile.opened import DaczFile
+from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file
+
+if TYPE_CHECKING:
+    from dacfile.codec import Codec
+    from dacfile.installed import Codecs
+    from dacfile.report import FileReport
+    from dacfile.stream import WindowCodec
+    from dacfile.verify import Verification
+
+AnyPath = str | PathLike[str]
+
+
+def compress(
+    source: AnyPath,
+    target: AnyPath | None = None,
+    *,
+    model: str = "auto",
+    codebooks: int | None = None,
+    bitrate: float | None = None,
+    stereo: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    prior: bool = True,
+    overwrite: bool = False,
+    codec: WindowCodec | None = None,
+) -> Path:
+    """Compress an audio file and return the path of the output: `song.flac` becomes `song.flac.dacz`.
+
+    `codebooks` caps the layers of every channel, `bitrate` the nominal kbit/s of the file; `stereo` is "auto", "lr" or
+    "ms"; without `prior` codes are stored raw. `codec` (as `load_codec` returns it) replaces model, device and
+    precision. The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and
+    `overwrite` is false, and OSError.
+    """
+    from dacfile.audio.files import AudioReader
+    from dacfile.installed import default_prior
+
+    path = Path(source)
+    output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
+    if codec is None:
+        with AudioReader(path) as reader:
+            codec = _codecs(device, precision).for_source(model, reader.info.rate)
+    found = default_prior(codec.name, codec.id) if prior else None
+    with AtomicFile(output, overwrite=overwrite) as stream:
+        compress_file(path, stream, codec, found, CompressOptions(codebooks, bitrate, stereo))
+    return output
+
+
+def decompress(
+    source: AnyPath,
+    target: AnyPath | None = None,
+    *,
+    format: str | None = None,
+    start: float = 0.0,
+    duration: float | None = None,
+    codebooks: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    overwrite: bool = False,
+    codec: WindowCodec | None = None,
+) -> Path:
+    """Decompress a `.dacz` file and return the path of the output: `song.flac.dacz` becomes `song.flac` again.
+
+    `format` is "wav", "flac", "aiff", "w64", "caf" or None for the source's own (WAV where that was not lossless);
+    `start` and `duration` are seconds. Otherwise as `compress`.
+    """
+    from dacfile.installed import prior_of
+
+    path = Path(source)
+    output = Path(target) if target is not None else _audio_path(path, format)
+    find = (lambda head: codec) if codec is not None else _codecs(device, precision).for_head
+    options = DecompressOptions(codebooks, start, duration, format)
+    with AtomicFile(output, overwrite=overwrite) as stream:
+        decompress_file(path, stream, find, prior_of, options)
+    return output
+
+
+def read(
+    path: AnyPath,
+    start: float = 0.0,
+    stop: float | None = None,
+    *,
+    codebooks: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    codec: WindowCodec | None = None,
+) -> tuple[np.ndarray, int]:
+    """Return the audio of [start, stop) seconds, float32 [samples, channels], and its sample rate.
+
+    Only the blocks that are needed are read. Raises DaczError, OSError.
+    """
+    with DaczFile(path) as file:
+        used = codec or _codecs(device, precision).for_head(file.head)
+        nothing = np.zeros((0, file.channels), np.float32)
+        return np.concatenate([nothing, *file.blocks(start, stop, codebooks, used)]), file.rate
+
+
+def open(path: AnyPath) -> DaczFile:
+    """Open a `.dacz` file for its facts, tags, codes and audio; needs neither model nor torch by itself."""
+    return DaczFile(path)
+
+
+def info(path: AnyPath) -> FileReport:
+    """Return the facts and figures of a `.dacz` file: sizes, bit rates, layers, blocks."""
+    from dacfile.report import describe
+
+    return describe(Path(path))
+
+
+def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> Verification:
+    """Check structure, checksums and codes of a `.dacz` file; with `deep` decode its audio too, which needs the model.
+
+    With `source` also check that the file was made from exactly these samples, and raise SourceChanged if not. Raises
+    the DaczError that says what is wrong; returns what was checked.
+    """
+    from dacfile.batch import source_digest, verify_deep
+    from dacfile.verify import verify_file
+
+    result = verify_deep(Path(path), _codecs("auto", "auto")) if deep else verify_file(Path(path))
+    if source is not None:
+        with DaczFile(path) as file:
+            stored = file.source_digest
+        if source_digest(Path(source)) != stored:
+            raise SourceChanged(f"{source} does not hold the samples that {path} was made from")
+    return result
+
+
+def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto") -> Codec:
+    """Load a model by name, id or weights file, ready to encode and decode arrays; imports torch."""
+    from dacfile.codec import load_codec as load
+
+    return load(model, device, precision)
+
+
+def _audio_path(path: Path, wanted: str | None) -> Path:
+    from dacfile.audio.writer import output_format
+    from dacfile.plan import decompress_rules
+
+    with DaczFile(path) as file:
+        form = output_format(file.head.container_name, file.head.subtype_name, wanted)
+    return path.with_name(decompress_rules(lambda _: form.suffix).rename(path))
+
+
+@lru_cache(maxsize=4)
+def _codecs(device: str, precision: str) -> Codecs:
+    from dacfile.installed import Codecs
+
+    return Codecs(device, precision)
