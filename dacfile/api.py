@@ -45,14 +45,12 @@ def compress(
     precision. The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and
     `overwrite` is false, and OSError.
     """
-    from dacfile.audio.files import AudioReader
     from dacfile.installed import default_prior
 
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
     if codec is None:
-        with AudioReader(path) as reader:
-            codec = _codecs(device, precision).for_source(model, reader.info.rate)
+        codec = _codecs(device, precision).for_source(model, lambda: _rate_of(path))
     found = default_prior(codec.name, codec.id) if prior else None
     with AtomicFile(output, overwrite=overwrite) as stream:
         compress_file(path, stream, codec, found, CompressOptions(codebooks, bitrate, stereo))
@@ -143,6 +141,13 @@ def load_codec(model: str | Path | bytes, device: str = "auto", precision: str =
     from dacfile.codec import load_codec as load
 
     return load(model, device, precision)
+
+
+def _rate_of(path: Path) -> int:
+    from dacfile.audio.files import AudioReader
+
+    with AudioReader(path) as reader:
+        return reader.info.rate
 
 
 def _audio_path(path: Path, wanted: str | None) -> Path:
