@@ -226,9 +226,15 @@ def _check_collisions(plan: Plan) -> None:
             raise UsageError(f"the output of {task.source} would replace {task.target}, an input; nothing was done")
 
 
-def read_list(lines: Iterable[str]) -> list[Path]:
+def find_dacz(inputs: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """Return the `.dacz` files that are named or lie below the folders named, and what could not be looked at."""
+    plan = Plan()
+    rules = decompress_rules(lambda path: "")
+    return [path for path, _ in _Walk(plan, rules, None).files(inputs)], plan.problems
+
+
+def read_list(text: str) -> list[Path]:
     """Return the paths of a list of files: one a line, empty lines left out; NUL as separator when there is one."""
-    text = "".join(lines)
     parts = text.split("\0") if "\0" in text else text.splitlines()
     return [Path(part) for part in parts if part]
 

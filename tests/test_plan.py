@@ -163,5 +163,5 @@ def test_a_file_that_cannot_be_named_is_a_problem(tmp_path):
 
 
 def test_lists_of_files():
-    assert read_list(["a.wav\n", "\n", "b c.flac\n"]) == [Path("a.wav"), Path("b c.flac")]
-    assert read_list(["new\nline.wav\0b.wav\0"]) == [Path("new\nline.wav"), Path("b.wav")]
+    assert read_list("a.wav\n\nb c.flac\n") == [Path("a.wav"), Path("b c.flac")]
+    assert read_list("new\nline.wav\0b.wav\0") == [Path("new\nline.wav"), Path("b.wav")]

@@ -107,9 +107,3 @@ def _leave() -> None:
     """End the process although threads are busy; nothing partial stays behind."""
     atomic.discard_live()
     os._exit(INTERRUPTED)
-
-
-def refuse_terminal(what: str) -> None:
-    """Raise UsageError rather than writing binary data to a terminal."""
-    if sys.stdout.isatty():
-        raise UsageError(f"{what} is not written to a terminal; use -o FILE, or pipe it somewhere")

@@ -192,7 +192,7 @@ def _blocks(report: FileReport) -> str:
 
 
 def _layer_rows(report: FileReport) -> list[tuple[str, ...]]:
-    rows = [("layer", "bits/code", "saved", "bytes", "kbit/s", "raw")]
+    rows: list[tuple[str, ...]] = [("layer", "bits/code", "saved", "bytes", "kbit/s", "raw")]
     for number_, layer in enumerate(report.layers):
         if layer.codes:
             raw = f"{layer.raw}/{layer.stored}" if layer.raw else "-"
@@ -210,7 +210,7 @@ def _layer_rows(report: FileReport) -> list[tuple[str, ...]]:
 def _block_rows(report: FileReport) -> list[tuple[str, ...]]:
     seconds = report.head.hop / report.head.rate
     words = {0: "silent", -1: "same"}
-    rows = [("block", "from", "frames", "bytes", "layers")]
+    rows: list[tuple[str, ...]] = [("block", "from", "frames", "bytes", "layers")]
     for b in report.block_uses:
         layers = " ".join(words.get(n, str(n)) for n in b.layers)
         rows.append((str(b.sequence), clock(b.first_frame * seconds), f"{b.frames:,}", f"{b.bytes:,}", layers))

@@ -63,6 +63,11 @@ def as_dict(event: Event) -> dict[str, object]:
     return {"event": name} | {k: str(v) if isinstance(v, Path) else v for k, v in fields.items()}
 
 
+def print_json(event: Event, out: TextIO | None = None) -> None:
+    """Print an event as one line of JSON."""
+    print(json.dumps(as_dict(event)), file=out or sys.stdout, flush=True)
+
+
 class JsonLines:
     """One JSON object per event and line; progress at most once a second."""
 
@@ -76,7 +81,7 @@ class JsonLines:
             if now < self.due:
                 return
             self.due = now + _JSON_PROGRESS_INTERVAL
-        print(json.dumps(as_dict(event)), file=self.out, flush=True)
+        print_json(event, self.out)
 
     def close(self) -> None:
         pass

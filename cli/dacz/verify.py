@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import typer
 from dacfile.errors import DaczError
 from dacfile.verify import Verification, verify_file
 from dacz.common import DaczFiles, complain_about, expand, worst
-from dacz.text import clock, escape
+from dacz.text import clock, escape, plural
 
 
 def command(
@@ -26,7 +27,8 @@ def command(
     """
     codes: list[int] = []
     good = 0
-    check = _deep if deep else verify_file
+    checks: tuple[str, ...] = ()
+    check = _deep_check() if deep else verify_file
     for path in expand(files, codes):
         try:
             result = check(path)
@@ -39,16 +41,19 @@ def command(
         if as_json:
             print(json.dumps(_as_dict(path, result)))
         elif not quiet:
-            checked = ", ".join(result.checked)
-            blocks = "block" if result.blocks == 1 else "blocks"
-            print(f"{escape(path)}: ok, {clock(result.seconds)}, {result.blocks:,} {blocks}; checked {checked}")
+            print(f"{escape(path)}: ok, {clock(result.seconds)} in {plural(result.blocks, 'block')}")
+            checks = checks or result.checks
+    if checks:
+        print("checked: " + "; ".join(checks))
     return worst(codes, good)
 
 
-def _deep(path: Path) -> Verification:
+def _deep_check() -> Callable[[Path], Verification]:
     from dacfile.batch import verify_deep
+    from dacfile.installed import Codecs
 
-    return verify_deep(path)
+    codecs = Codecs()
+    return lambda path: verify_deep(path, codecs)
 
 
 def _as_dict(path: Path, result: Verification) -> dict[str, Any]:
@@ -58,5 +63,5 @@ def _as_dict(path: Path, result: Verification) -> dict[str, Any]:
         "blocks": result.blocks,
         "codes": result.codes,
         "seconds": result.seconds,
-        "checked": list(result.checked),
+        "checks": list(result.checks),
     }

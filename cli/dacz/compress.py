@@ -1,0 +1,83 @@
+"""`dacz compress`: audio files to .dacz."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dacfile import batch
+from dacfile.batch import CompressSettings
+from dacfile.errors import UsageError
+from dacfile.plan import Plan
+from dacz import work
+from dacz.common import gather
+from dacz.options import AsJson, Device, DryRun, Exists, ExistsOption, FilesFrom, Inputs, Jobs, Out, Precision, Quiet
+from dacz.text import plural
+
+
+def command(
+    inputs: Inputs = None,
+    out: Out = None,
+    model: Annotated[str, typer.Option(help="auto, a name (dacz models), or a weights file.")] = "auto",
+    codebooks: Annotated[int | None, typer.Option(help="Codebooks to use: fewer are smaller and worse.")] = None,
+    bitrate: Annotated[
+        float | None, typer.Option(metavar="KBPS", help="Use as many codebooks as this nominal bit rate allows.")
+    ] = None,
+    stereo: Annotated[str, typer.Option(help="auto, lr (left/right) or ms (mid/side).")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    jobs: Jobs = 0,
+    exists: ExistsOption = Exists.skip,
+    check: Annotated[bool, typer.Option("--check", help="Skip by the samples of the source, not by its time.")] = False,
+    files_from: FilesFrom = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read back every output and decode its codes.")] = False,
+    remove: Annotated[bool, typer.Option("--rm", help="Delete each source after its output was verified.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --rm.")] = False,
+    no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Compress audio files: song.flac becomes song.flac.dacz.
+
+    Folders are searched and their tree is mirrored. What is done already is skipped. The sources are never changed.
+    """
+    from dacfile.compressor import CompressOptions
+
+    if codebooks is not None and bitrate is not None:
+        raise UsageError("give either --codebooks or --bitrate, not both")
+    settings = CompressSettings(
+        model=model,
+        options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo),
+        device=device,
+        precision=precision,
+        prior=not no_prior,
+        exists=exists.value,
+        check=check,
+        verify=verify,
+        remove=remove,
+    )
+    sources = gather(inputs, files_from)
+    if work.is_stream(sources, out):
+        if remove:
+            raise UsageError("--rm cannot be used with standard input or output")
+        return work.stream(
+            sources[0], out, exists.value, (".dacz",), lambda s, t: batch.compress_stream(s, t, settings)
+        )
+    plan = batch.plan_compress(sources, out)
+    if dry_run:
+        return work.dry_run(plan, settings, as_json=as_json)
+    if remove and not yes:
+        _confirm(plan)
+    return work.run(plan, settings, jobs=jobs, as_json=as_json, quiet=quiet)
+
+
+def _confirm(plan: Plan) -> None:
+    """Ask before sources are deleted: what is left of them is lossy."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--rm deletes the sources and .dacz is lossy: add --yes if that is meant")
+    question = f"Delete {plural(len(plan.tasks), 'source file')} after compressing? .dacz is lossy. [y/N] "
+    if input(question).strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing was done")

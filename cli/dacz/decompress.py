@@ -1,0 +1,52 @@
+"""`dacz decompress`: .dacz to audio files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dacfile import batch
+from dacfile.batch import DecompressSettings
+from dacz import work
+from dacz.common import gather
+from dacz.options import AsJson, Device, DryRun, Exists, ExistsOption, FilesFrom, Inputs, Jobs, Out, Precision, Quiet
+
+
+def command(
+    inputs: Inputs = None,
+    out: Out = None,
+    wanted: Annotated[
+        str | None, typer.Option("--format", help="wav, flac, aiff, w64 or caf; default: the source's own, else wav.")
+    ] = None,
+    codebooks: Annotated[int | None, typer.Option(help="Use only the first codebooks.")] = None,
+    start: Annotated[float, typer.Option(help="Begin at this second.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="Decode this many seconds.")] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    jobs: Jobs = 0,
+    exists: ExistsOption = Exists.skip,
+    files_from: FilesFrom = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Decompress .dacz files: song.flac.dacz becomes song.flac, song.mp3.dacz becomes song.mp3.wav.
+
+    Folders are searched and their tree is mirrored. Length, rate and channels are those of the source.
+    """
+    from dacfile.audio.writer import SUFFIXES
+    from dacfile.decompressor import DecompressOptions
+
+    options = DecompressOptions(codebooks=codebooks, start=start, duration=duration, format=wanted)
+    settings = DecompressSettings(options=options, device=device, precision=precision, exists=exists.value)
+    sources = gather(inputs, files_from)
+    if work.is_stream(sources, out):
+        suffixes = tuple(SUFFIXES.values())
+        return work.stream(
+            sources[0], out, exists.value, suffixes, lambda s, t: batch.decompress_stream(s, t, settings)
+        )
+    plan = batch.plan_decompress(sources, out, wanted)
+    if dry_run:
+        return work.dry_run(plan, settings, as_json=as_json)
+    return work.run(plan, settings, jobs=jobs, as_json=as_json, quiet=quiet)

@@ -1,0 +1,36 @@
+"""Options that `compress` and `decompress` share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Exists(StrEnum):
+    """What happens when an output is there."""
+
+    skip = "skip"
+    overwrite = "overwrite"
+    fail = "fail"
+
+
+Inputs = Annotated[
+    list[Path] | None, typer.Argument(help="Files, folders (searched), or - for standard input.", show_default=False)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Output folder, or file for a single input, or -. Default: beside the input."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, tf32 or bf16.")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=0, help="Files worked on at the same time; 0: chosen for you.")]
+ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]
+FilesFrom = Annotated[
+    Path | None, typer.Option(help="Read more inputs from this file, one a line or NUL-separated; - for stdin.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per event on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say only what fails.")]

@@ -1,0 +1,84 @@
+"""Run a planned batch for a command: jobs, interrupts, views; and single streams from or to pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from dacfile import batch
+from dacfile.atomic import AtomicFile
+from dacfile.batch import CompressSettings, DecompressSettings
+from dacfile.errors import OutputExists, UsageError
+from dacfile.events import FileFailed, FileSkipped, Started
+from dacfile.plan import Plan
+from dacfile.runner import SOME_FAILED, Stop
+from dacz.common import PIPE, interruptible
+from dacz.render import choose_view, complain, follow, print_json
+from dacz.text import escape
+
+StreamWork = Callable[[BinaryIO | Path, BinaryIO], object]
+
+MAX_JOBS = 4  # more only costs memory: the network itself uses all cores
+
+
+def run(
+    plan: Plan, settings: CompressSettings | DecompressSettings, *, jobs: int, as_json: bool, quiet: bool
+) -> int:
+    """Do the work of a plan and show it; return the exit code."""
+    stop = Stop()
+    count = jobs or min(os.cpu_count() or 1, MAX_JOBS)
+    if isinstance(settings, CompressSettings):
+        events = batch.compress(plan, settings, jobs=count, stop=stop)
+    else:
+        events = batch.decompress(plan, settings, jobs=count, stop=stop)
+    view = choose_view(as_json=as_json, quiet=quiet, compressing=isinstance(settings, CompressSettings))
+    with interruptible(stop):
+        return follow(events, view).exit_code
+
+
+def dry_run(plan: Plan, settings: CompressSettings | DecompressSettings, *, as_json: bool) -> int:
+    """Print what a run would do; return 0, or 2 when something would fail."""
+    code = 0
+    for event in batch.preview(plan, settings):
+        code = SOME_FAILED if isinstance(event, FileFailed) else code
+        match event:
+            case _ if as_json:
+                print_json(event)
+            case Started():
+                print(f"{escape(event.source)} -> {escape(event.target)}")
+            case FileSkipped():
+                print(f"{escape(event.source)}: skipped, {escape(event.reason)}")
+            case FileFailed():
+                complain(event.source, event.reason)
+    return code
+
+
+def stream(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], work: StreamWork) -> int:
+    """Run `work(source, target)` where one of both is a pipe; return 0.
+
+    Raises UsageError for binary data to a terminal, or an output that is a folder.
+    """
+    stdin: BinaryIO | Path = sys.stdin.buffer if source == PIPE else source
+    if out is None or out == PIPE:
+        if sys.stdout.isatty():
+            raise UsageError("binary data are not written to a terminal; use -o FILE, or pipe them somewhere")
+        work(stdin, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return 0
+    if out.is_dir() or out.suffix.lower() not in suffixes:
+        raise UsageError(f"{out}: the output of standard input needs a file name ending in {' or '.join(suffixes)}")
+    if exists != "overwrite" and out.exists():
+        raise OutputExists(f"{out}: exists already; use --exists overwrite to replace it")
+    with AtomicFile(out, overwrite=exists == "overwrite") as target:
+        work(stdin, target)
+    return 0
+
+
+def is_stream(inputs: list[Path], out: Path | None) -> bool:
+    """Say whether a call reads or writes a pipe; raises UsageError when it cannot."""
+    if out == PIPE and (len(inputs) != 1 or inputs[0].is_dir()):
+        raise UsageError("-o - (standard output) takes a single input file")
+    return out == PIPE or inputs == [PIPE]

@@ -1,0 +1,265 @@
+"""Many files: compress, decompress, deep verification. What is done with one file is `dacfile.pipeline`'s business.
+
+    for event in batch.compress([Path("music")], Path("archive"), CompressSettings()):
+        ...
+
+Events are those of `dacfile.events`. A second run over the same inputs does no work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from dacfile.errors import DaczError, NotDacz, OutputExists, StructureError, UsageError
+from dacfile.events import Event, FileSkipped, Started
+from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
+from dacfile.runner import Action, Outcome, Stop, failure, run
+from dacfile.verify import Verification, is_complete, verify_file
+
+if TYPE_CHECKING:
+    from dacfile.compressor import CompressOptions
+    from dacfile.decompressor import DecompressOptions
+    from dacfile.installed import Codecs
+    from dacfile.stream import WindowCodec
+
+EXISTS = ("skip", "overwrite", "fail")
+SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
+FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
+Report = Callable[[float, float | None], None]
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """How to compress: `model` is a name, a weights file or "auto"; `options` as `compress_file` has them.
+
+    prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
+    leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
+    samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
+    remove: then delete the source (implies verify).
+    """
+
+    model: str = "auto"
+    options: CompressOptions | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    prior: bool = True
+    exists: str = "skip"
+    check: bool = False
+    verify: bool = False
+    remove: bool = False
+    codec: WindowCodec | None = field(default=None, compare=False)  # used for every file, whatever `model` says
+
+
+@dataclass(frozen=True)
+class DecompressSettings:
+    """How to decompress: `options` as `decompress_file` has them; exists: "skip" leaves any output that is there."""
+
+    options: DecompressOptions | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    exists: str = "skip"
+    codec: WindowCodec | None = field(default=None, compare=False)
+
+
+def plan_compress(inputs: Sequence[Path], out: Path | None) -> Plan:
+    """Return what `compress` would look at; raises UsageError for impossible outputs."""
+    return make_plan(inputs, out, compress_rules())
+
+
+def plan_decompress(inputs: Sequence[Path], out: Path | None, wanted: str | None) -> Plan:
+    """Return what `decompress` would look at; the name of an output depends on what the file says of its source."""
+    from dacfile.audio.writer import output_format
+
+    def suffix(path: Path) -> str:
+        from dacfile.container import Reader
+
+        with Reader(path) as reader:
+            return output_format(reader.head.container_name, reader.head.subtype_name, wanted).suffix
+
+    if wanted is not None:
+        output_format("WAV", "PCM_16", wanted)  # an impossible wish is an error of the call, not of each file
+    return make_plan(inputs, out, decompress_rules(suffix))
+
+
+def compress(plan: Plan, settings: CompressSettings, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
+    """Compress the files of a plan; yield events. Raises UsageError for impossible settings."""
+    _check_exists(settings.exists)
+    return run(plan, _Compress(settings), jobs=jobs, stop=stop)
+
+
+def decompress(plan: Plan, settings: DecompressSettings, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
+    """Decompress the files of a plan; yield events. Raises UsageError for impossible settings."""
+    _check_exists(settings.exists)
+    return run(plan, _Decompress(settings), jobs=jobs, stop=stop)
+
+
+def verify_deep(path: Path, codecs: Codecs) -> Verification:
+    """Check a file as `verify_file` does, then decode its audio to its full length; needs the model."""
+    from dacfile.container import Reader
+    from dacfile.decoder import Decoder
+    from dacfile.installed import prior_of
+
+    result = verify_file(path)
+    with Reader(path) as reader:
+        decoder = Decoder(reader, codecs.for_head(reader.head), prior_of(reader.head))
+        length = sum(len(block) for block in decoder.samples())
+        if length != reader.source_samples:
+            raise StructureError(f"decodes to {length} samples, its source had {reader.source_samples}")
+    return replace(result, checks=(*result.checks, "audio, to its full length"))
+
+
+def _check_exists(exists: str) -> None:
+    if exists not in EXISTS:
+        raise UsageError(f"--exists {exists}: use one of {', '.join(EXISTS)}")
+
+
+class _Compress:
+    """The action of `compress`."""
+
+    def __init__(self, settings: CompressSettings) -> None:
+        from dacfile.installed import Codecs
+
+        self.settings = settings
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec)
+
+    def existing(self, task: Task) -> FileSkipped | bool:
+        if self.settings.exists == "overwrite":
+            return True
+        if self.settings.exists == "fail":
+            raise OutputExists(f"{task.target} exists already")
+        try:
+            complete = is_complete(task.target)
+        except NotDacz:
+            raise OutputExists(f"{task.target} exists and is not a .dacz file; move it away first") from None
+        if not complete or not self._is_current(task):
+            return True
+        return FileSkipped(task.source, "is done", done=True)
+
+    def _is_current(self, task: Task) -> bool:
+        """Say whether an output is of this very source: by times, which costs nothing, or by the samples."""
+        if self.settings.check:
+            return source_digest(task.source) == _stored_digest(task.target)
+        return task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
+
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+        return self.encode(task.source, stream, progress)
+
+    def encode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
+        """Compress one file or seekable stream."""
+        from dacfile.compressor import compress_file
+        from dacfile.installed import default_prior
+
+        codec = self.codecs.for_source(self.settings.model, lambda: _rate_of(source))
+        prior = default_prior(codec.name, codec.id) if self.settings.prior else None
+        done = compress_file(source, stream, codec, prior, self.settings.options, progress)
+        notes = done.notes
+        if codec.facts.rate < min(done.source.rate, FULL_BAND):
+            notes += (f"nothing above {codec.facts.rate / 2000:g} kHz is kept by the model {codec.name}",)
+        return Outcome(done.seconds, done.source.channels, notes)
+
+    def after(self, task: Task) -> None:
+        """Read the finished file back; only then may the source go."""
+        if not (self.settings.verify or self.settings.remove):
+            return
+        try:
+            verify_file(task.target)
+        except BaseException:
+            task.target.unlink(missing_ok=True)
+            raise
+        if self.settings.remove:
+            task.source.unlink()
+
+
+class _Decompress:
+    """The action of `decompress`."""
+
+    def __init__(self, settings: DecompressSettings) -> None:
+        from dacfile.installed import Codecs
+
+        self.settings = settings
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec)
+
+    def existing(self, task: Task) -> FileSkipped | bool:
+        if self.settings.exists == "overwrite":
+            return True
+        if self.settings.exists == "fail":
+            raise OutputExists(f"{task.target} exists already")
+        return FileSkipped(task.source, f"{task.target.name} exists", done=True)
+
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+        return self.decode(task.source, stream, progress)
+
+    def decode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
+        """Decompress one file or stream."""
+        from dacfile.decompressor import decompress_file
+        from dacfile.installed import prior_of
+
+        done = decompress_file(source, stream, self.codecs.for_head, prior_of, self.settings.options, progress)
+        return Outcome(done.seconds, done.channels, done.notes)
+
+    def after(self, task: Task) -> None:
+        pass
+
+
+def compress_stream(source: BinaryIO | Path, target: BinaryIO, settings: CompressSettings) -> Outcome:
+    """Compress audio from a stream, which may be a pipe, or a file, to a stream."""
+    if isinstance(source, Path):
+        return _Compress(settings).encode(source, target)
+    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
+        shutil.copyfileobj(source, spool)
+        spool.seek(0)
+        return _Compress(settings).encode(cast(BinaryIO, spool), target)
+
+
+def decompress_stream(source: BinaryIO | Path, target: BinaryIO, settings: DecompressSettings) -> Outcome:
+    """Decompress a stream, which may be a pipe, or a file, to a stream."""
+    return _Decompress(settings).decode(source, target)
+
+
+def preview(plan: Plan, settings: CompressSettings | DecompressSettings) -> Iterator[Event]:
+    """Yield what a run would do without doing it: Started for files that would be made, else skips and failures."""
+    action: Action = _Compress(settings) if isinstance(settings, CompressSettings) else _Decompress(settings)
+    yield from (FileSkipped(note.path, note.reason) for note in plan.notes)
+    yield from (failure(problem.path, problem.error) for problem in plan.problems)
+    for task in plan.tasks:
+        try:
+            verdict = action.existing(task) if task.target.exists() else True
+        except (DaczError, OSError) as error:
+            yield failure(task.source, error)
+        else:
+            yield verdict if isinstance(verdict, FileSkipped) else Started(task.source, task.target)
+
+
+def _rate_of(source: Path | BinaryIO) -> int:
+    from dacfile.audio.files import AudioReader
+
+    with AudioReader(source) as reader:
+        rate = reader.info.rate
+    if not isinstance(source, Path):
+        source.seek(0)
+    return rate
+
+
+def source_digest(path: Path) -> bytes:
+    """Return the digest of a source's samples as TAIL holds it; reads the whole file."""
+    from dacfile.audio.files import AudioReader
+    from dacfile.material import DIGEST_BYTES
+
+    digest = hashlib.sha256()
+    with AudioReader(path) as reader:
+        for block in reader.blocks():
+            digest.update(block.astype("<f4").tobytes())
+    return digest.digest()[:DIGEST_BYTES]
+
+
+def _stored_digest(path: Path) -> bytes | None:
+    from dacfile.container import Reader
+
+    with Reader(path) as reader:
+        return reader.tail.source_digest if reader.tail else None

@@ -1,0 +1,97 @@
+"""The models and priors of this machine, loaded once per run and shared by all files and threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from dacfile.container import CODER_RAW, Head
+from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
+from dacfile.errors import ModelMismatch
+
+if TYPE_CHECKING:
+    from dacfile.stream import WindowCodec
+
+AUTO = "auto"
+# Sources up to this rate (Hz) take this model when none is named; a slower model would cut off what they hold.
+_BY_RATE = ((16_000, "16k"), (24_000, "24k"))
+_LARGEST = "44k"
+
+
+class Codecs:
+    """Codecs by name or id, each loaded when it is first needed; `only` is used for everything when it is given.
+
+    Raises ModelNotFound, ModelMismatch or UnsafeWeights from both methods.
+    """
+
+    def __init__(self, device: str = AUTO, precision: str = AUTO, only: WindowCodec | None = None) -> None:
+        self._device, self._precision, self._only = device, precision, only
+        self._loaded: dict[str | bytes, WindowCodec] = {}
+        self._guard = threading.Lock()
+
+    def for_source(self, model: str, rate: Callable[[], int]) -> WindowCodec:
+        """Return the codec of a model; "auto" asks for the source's rate (Hz) and takes the smallest that keeps it."""
+        if self._only is not None:
+            return self._only
+        return self._get(name_for_rate(rate()) if model == AUTO else model)
+
+    def for_head(self, head: Head) -> WindowCodec:
+        """Return the codec that a file was made with, or raise ModelMismatch when the model is another one."""
+        codec = self._get(head.model_id)
+        facts = codec.facts
+        if codec.id != head.model_id:
+            raise ModelMismatch(f"made with the model {head.model_id.hex()}, not with {codec.name}")
+        if (facts.rate, facts.hop, facts.codebook_size) != (head.rate, head.hop, head.codebook_size):
+            raise ModelMismatch(f"the model {codec.name} has other facts than the file says")
+        return codec
+
+    def _get(self, key: str | bytes) -> WindowCodec:
+        if self._only is not None:
+            return self._only
+        with self._guard:
+            if key not in self._loaded:
+                from dacfile.model import store
+
+                store.find(key)  # a missing model is known before torch is imported
+                from dacfile.codec import load_codec
+
+                self._loaded[key] = load_codec(key, self._device, self._precision)
+            return self._loaded[key]
+
+
+def name_for_rate(rate: int) -> str:
+    """Return the bundled model for sources of this rate; where the small one is not installed, the largest."""
+    from dacfile.model import store
+
+    installed = {entry.name for entry in store.list_models()}
+    fitting = (name for limit, name in _BY_RATE if rate <= limit and name in installed)
+    return next(fitting, _LARGEST)
+
+
+def prior_of(head: Head) -> Prior | None:
+    """Return the installed prior that a file was coded with, None for raw codes.
+
+    Raises PriorNotFound, or ModelMismatch when the prior with this id has other codebooks than the file.
+    """
+    if head.coder == CODER_RAW:
+        return None
+    prior = _prior_by_id(head.prior_id)
+    if prior.codebook_size != head.codebook_size or prior.codebooks < head.codebooks:
+        raise ModelMismatch(f"the prior {head.prior_id.hex()} has other codebooks than the file")
+    return prior
+
+
+@lru_cache(maxsize=8)
+def _prior_by_id(prior_id: bytes) -> Prior:
+    return find_prior(prior_id)
+
+
+@lru_cache(maxsize=8)
+def default_prior(name: str, model_id: bytes) -> Prior | None:
+    """Return the prior to compress with: the one made for this model id, or lying beside the model; else None."""
+    for path, metadata in prior_files():
+        if metadata.get("model") == model_id.hex() or ("model" not in metadata and path.name == name + PRIOR_SUFFIX):
+            return load_prior(path)
+    return None
