@@ -9,6 +9,7 @@ waveform measure would punish it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -22,7 +23,13 @@ import soundfile
 import soxr
 import torch
 
+from dacfile.codec import load_codec
+from dacfile.compressor import CompressOptions, compress_file
+from dacfile.decompressor import DecompressOptions, decompress_file
+from dacfile.entropy import Prior
+from dacfile.installed import default_prior
 from dacfile.quality import find_delay, round_to_word
+from dacfile.stream import WindowCodec
 
 LARGEST_DELAY = 8
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,4 +169,31 @@ BASELINES: dict[str, tuple[Callable[[int], Coder], Callable[[], str]]] = {
 
 
 def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
-    raise NotImplementedError
+    codec, prior = _model(model)
+
+    def code(clip: Clip, folder: Path) -> tuple[int, np.ndarray, int]:
+        coded, decoded = folder / "clip.dacz", folder / "out.wav"
+        with coded.open("wb") as file:
+            compress_file(clip.path, file, codec, prior, CompressOptions(codebooks=codebooks))
+        with decoded.open("wb") as file:
+            decompress_file(coded, file, lambda _: codec, lambda _: prior, DecompressOptions(format="wav"))
+        return coded.stat().st_size, *_read(decoded)
+
+    prior_id = prior.id.hex() if prior else "raw"
+    return Codec(name, f"{codec.id.hex()} {prior_id} {codebooks} {_library_digest()}", code)
+
+
+@lru_cache(maxsize=2)
+def _model(model: str) -> tuple[WindowCodec, Prior | None]:
+    codec = load_codec(Path(model) if "/" in model else model)
+    return codec, default_prior(codec.name, codec.id)
+
+
+@lru_cache
+def _library_digest() -> str:
+    """Return a digest of all code that a decoded clip may depend on: its cached results end with it."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "dacfile").rglob("*.py")):
+        if path.relative_to(ROOT).parts[1] not in ("quality", "training"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -29,7 +29,7 @@ import torch
 from coders import ROOT, Clip, find_codec
 from scoreboard import write_report
 
-from dacfile.quality.measure import BASIC, METRICS, measure
+from dacfile.quality.scores import BASIC, METRICS, measure
 
 # Raise this when a metric changes its meaning: cached values are not used again then.
 METRICS_VERSION = 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dacfile.quality import find_delay, mel_distance, si_sdr, stft_distance
+from dacfile.quality import find_delay, mel_distance, round_to_word, si_sdr, stft_distance
 from dacfile.quality.spectral import mel_distances, mel_filters
 
 # descript-audiotools 0.7.2 with librosa 0.11.0 on `pair`: MelSpectrogramLoss with the settings of the DAC paper,
@@ -116,3 +116,15 @@ def test_find_delay(lag: int) -> None:
 
 def test_find_delay_of_silence_is_zero() -> None:
     assert find_delay(torch.zeros(100), torch.ones(100), 10) == 0
+
+
+@pytest.mark.parametrize(("subtype", "bits"), [("PCM_U8", 8), ("PCM_16", 16), ("PCM_24", 24)])
+def test_round_to_word_yields_what_a_file_holds(subtype: str, bits: int) -> None:
+    step = 2.0 ** (1 - bits)
+    samples = np.array([0.0, 0.4 * step, 0.6 * step, -1.2, 1.2])
+    assert round_to_word(samples, subtype).tolist() == [0.0, 0.0, step, -1.0, 1.0 - step]
+
+
+def test_round_to_word_leaves_float_alone() -> None:
+    samples = np.array([0.1, 1.7], dtype=np.float32)
+    assert round_to_word(samples, "FLOAT").tolist() == samples.tolist()

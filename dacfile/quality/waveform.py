@@ -1,12 +1,14 @@
-"""Measures on the waveform itself: scale-invariant signal-to-distortion ratio, and the delay between two signals."""
+"""On the waveform itself: scale-invariant signal-to-distortion ratio, the delay between signals, word lengths."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # A perfect copy has no finite ratio; means over clips need one.
 CEILING_DB = 100.0
+WORD_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24}
 
 
 def si_sdr(reference: Tensor, estimate: Tensor) -> Tensor:
@@ -39,3 +41,15 @@ def find_delay(reference: Tensor, estimate: Tensor, limit: int) -> int:
         return 0
     best = int(lags.argmax())
     return best if best <= limit else best - (2 * limit + 1)
+
+
+def round_to_word(samples: np.ndarray, subtype: str) -> np.ndarray:
+    """Return float samples as a file of soundfile's `subtype` would hold them: rounded, limited to full scale.
+
+    Subtypes that are not integer PCM (float, lossy ones) are left as they are.
+    """
+    bits = WORD_BITS.get(subtype)
+    if bits is None:
+        return samples
+    scale = 2.0 ** (bits - 1)
+    return (np.clip(np.round(samples * scale), -scale, scale - 1) / scale).astype(samples.dtype)

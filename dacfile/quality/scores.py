@@ -24,12 +24,15 @@ METRICS: dict[str, OneChannel] = {
     "stoi": stoi,
 }
 BASIC = ("mel", "stft", "si_sdr")
+# Long recordings are measured piece by piece, which keeps memory bounded; the pieces are of equal length.
+PIECE_SECONDS = 60
 LOWER_IS_BETTER = ("mel", "stft")
 
 
 def measure(reference: np.ndarray, estimate: np.ndarray, rate: int, metrics: Sequence[str] = BASIC) -> dict[str, float]:
     """Return {metric: value} of float arrays [samples, channels], each the mean over channels where it is defined.
 
+    Recordings of more than about a minute are cut into pieces, except for SI-SDR, which is taken over the whole.
     Both sides must have been rounded to the same word length (see `stft_distance`).
     Raises UsageError for an unknown metric, a missing extra, or arrays of different shapes.
     """
@@ -38,11 +41,17 @@ def measure(reference: np.ndarray, estimate: np.ndarray, rate: int, metrics: Seq
         raise UsageError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
     if reference.shape != estimate.shape or reference.ndim != 2:
         raise UsageError(f"cannot compare recordings of shapes {reference.shape} and {estimate.shape}")
-    channels = range(reference.shape[1])
     return {
-        name: mean_of_defined([METRICS[name](reference[:, c], estimate[:, c], rate) for c in channels])
+        name: mean_of_defined([_one(name, reference[:, c], estimate[:, c], rate) for c in range(reference.shape[1])])
         for name in metrics
     }
+
+
+def _one(name: str, reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    """Return one metric of one channel."""
+    count = 1 if name == "si_sdr" else max(1, round(len(reference) / (PIECE_SECONDS * rate)))
+    pieces = zip(np.array_split(reference, count), np.array_split(estimate, count), strict=True)
+    return mean_of_defined([METRICS[name](left, right, rate) for left, right in pieces])
 
 
 def mean_of_defined(values: Sequence[float]) -> float:
