@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import zlib
 from dataclasses import replace
 
-from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer, Picture, Writer
+from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer, Picture, Reader, Writer, wire
 
 MODEL_ID = bytes(range(16))
 TAGS = (("TITLE", "Tune"), ("ARTIST", "Ärger"), ("ARTIST", "Zwei"))
@@ -87,6 +88,45 @@ def write_file(head: Head | None = None, blocks: list[Block] | None = None, **op
         samples = head.source_samples if head.source_samples is not None else samples
     writer.finish(int(str(samples)), bytes(range(16, 32)))
     return stream.getvalue()
+
+
+def chunk_spans(data: bytes) -> list[tuple[bytes, int, int]]:
+    """Return (type, start, end) of every chunk of an intact file."""
+    spans, at = [], len(wire.MAGIC)
+    while at < len(data) - len(wire.END):
+        kind, length = wire.CHUNK_HEADER.unpack_from(data, at)
+        spans.append((kind, at, at + length + wire.CHUNK_OVERHEAD))
+        at = spans[-1][2]
+    return spans
+
+
+def split(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Return (type, payload) of every chunk of an intact file."""
+    return [(kind, data[start + 8 : end - 4]) for kind, start, end in chunk_spans(data)]
+
+
+def join(chunks: list[tuple[bytes, bytes]], **tail_changes: object) -> bytes:
+    """Return a file of these chunks with right CRCs and, in TAIL, right size, index offset and SHA-256.
+
+    Everything else in TAIL stays, unless `tail_changes` names it; so a file that lies can be made on purpose.
+    """
+    data, index_offset = wire.MAGIC, 0
+    for kind, payload in chunks:
+        if kind == wire.TAIL and len(payload) == wire.TAIL_BYTES:
+            size = len(data) + wire.TAIL_CHUNK_BYTES + len(wire.END)
+            right = {"index_offset": index_offset, "file_size": size, "sha256": hashlib.sha256(data).digest()}
+            tail = replace(wire.parse_tail(payload), **{**right, **tail_changes})  # type: ignore[arg-type]
+            payload = wire.pack_tail(tail)
+        if kind == wire.INDEX:
+            index_offset = len(data)
+        data += wire.pack_chunk(kind, payload)
+    return data + wire.END
+
+
+def read_all(source: object) -> list[Block]:
+    """Return all blocks, the whole file checked."""
+    with Reader(source) as reader:  # type: ignore[arg-type]
+        return list(reader.blocks())
 
 
 class Pipe(io.RawIOBase):

@@ -6,7 +6,7 @@ import io
 from dataclasses import replace
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, make_blocks, make_head, write_file
+from container_files import PICTURE, TAGS, Pipe, chunk_spans, make_blocks, make_head, write_file
 
 from dacfile.container import SILENT, Block, Reader, SalvageReport, salvage, verify_structure, wire
 from dacfile.errors import ChecksumError, StructureError, UnsupportedFeature, UsageError
@@ -15,16 +15,6 @@ HEAD = make_head(source_samples=385)
 BLOCKS = make_blocks(HEAD)
 DATA = write_file(HEAD, BLOCKS, tags=TAGS, pictures=[PICTURE])
 SECONDS_PER_BLOCK = HEAD.frames_per_block * HEAD.hop / HEAD.rate
-
-
-def chunk_spans(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return (type, start, end) of every chunk."""
-    spans, at = [], len(wire.MAGIC)
-    while at < len(data) - len(wire.END):
-        kind, length = wire.CHUNK_HEADER.unpack_from(data, at)
-        spans.append((kind, at, at + length + wire.CHUNK_OVERHEAD))
-        at = spans[-1][2]
-    return spans
 
 
 SPANS = chunk_spans(DATA)

@@ -134,6 +134,8 @@ def _parse_tables(payload: bytes, head: Head, sequence: int) -> tuple[list[int],
     for index in range(head.channels):
         mode = payload[at] if at < len(payload) else SILENT
         count = payload[at + 1] if mode == CODED and at + 1 < len(payload) else 0
+        if mode == CODED and not 1 <= count <= head.codebooks:
+            raise StructureError(f"block {sequence}, channel {index}: {count} layers, not 1..{head.codebooks}")
         end = at + (2 + count * _LAYER.size if mode == CODED else 1)
         if end > len(payload):
             raise StructureError(f"block {sequence}: its table of channels does not fit in the chunk")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from os import PathLike
 from typing import BinaryIO
 
@@ -66,11 +67,11 @@ def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Li
     scanner = Scanner(bytes_in, limits)
     found = scanner.scan()
     plan = _plan(found, limits)
-    missing = [n for n in range(plan.blocks) if not _is_usable(found, plan, n)]
-    gaps = tuple(_gaps(_ranges(missing), plan, found.head))
+    missing = _missing(found, plan)
+    gaps = tuple(_gaps(missing, plan, found.head))
     complete = not missing and plan.length_known
     tail = _write(scanner, found, plan, missing, target, limits, keep_digest=complete)
-    kept = plan.blocks - len(missing)
+    kept = plan.blocks - sum(count for _, count in missing)
     return SalvageReport(found.head, tail, kept, gaps, complete, plan.length_known, found.head_is_copy)
 
 
@@ -101,9 +102,15 @@ def _held(frames: int, head: Head) -> int:
 
 
 def _write(
-    scanner: Scanner, found: Found, plan: _Plan, missing: list[int], target: BinaryIO, limits: Limits, keep_digest: bool
+    scanner: Scanner,
+    found: Found,
+    plan: _Plan,
+    missing: list[tuple[int, int]],
+    target: BinaryIO,
+    limits: Limits,
+    keep_digest: bool,
 ) -> Tail:
-    lost = _merge([*found.lost, *_ranges(missing)])
+    lost = _merge([*found.lost, *missing])
     writer = Writer(target, found.head, found.tags, found.pictures, lost, limits)
     for other in found.others:
         if other.before_block == 0:
@@ -124,7 +131,9 @@ def _frames(plan: _Plan, number: int, head: Head) -> int:
 
 def _is_usable(found: Found, plan: _Plan, number: int) -> bool:
     """Say whether the block was found, with the length that it has to have."""
-    return number in found.blocks and found.blocks[number][1] == _frames(plan, number, found.head)
+    return (
+        number in found.blocks and number < plan.blocks and found.blocks[number][1] == _frames(plan, number, found.head)
+    )
 
 
 def _block(scanner: Scanner, found: Found, plan: _Plan, number: int) -> Block:
@@ -135,9 +144,11 @@ def _block(scanner: Scanner, found: Found, plan: _Plan, number: int) -> Block:
     return Block(number, _frames(plan, number, found.head), last, silence)
 
 
-def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return runs of ascending numbers as (first, count)."""
-    return _merge([(number, 1) for number in numbers])
+def _missing(found: Found, plan: _Plan) -> list[tuple[int, int]]:
+    """Return the runs of blocks that were not found, as (first, count)."""
+    usable = [number for number in sorted(found.blocks) if _is_usable(found, plan, number)]
+    edges = pairwise([-1, *usable, plan.blocks])
+    return [(before + 1, after - before - 1) for before, after in edges if after - before > 1]
 
 
 def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

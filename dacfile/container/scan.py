@@ -160,7 +160,8 @@ class Scanner:
         crc = wire.checksum(wire.CHUNK_HEADER.pack(kind, length))
         for piece in self._source.pieces(length, "a chunk"):
             crc = wire.checksum(piece, crc)
-        return bool(wire.CRC.unpack(self._source.read(wire.CRC.size, "a chunk"))[0] == crc)
+        (stored,) = wire.CRC.unpack(self._source.read(wire.CRC.size, "a chunk"))
+        return wire.checksum_matches(stored, crc)
 
     def _matches(self, start: int) -> Iterator[int]:
         """Yield every offset from `start` on where the name of a known chunk type stands."""

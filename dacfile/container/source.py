@@ -32,10 +32,14 @@ class ByteSource:
         self._stream.seek(position)
         self.position = position
 
-    def pieces(self, count: int, what: str) -> Iterator[bytes]:
-        """Yield `count` bytes in pieces of at most 64 KiB; raises `Truncated` if there are fewer."""
+    def require(self, count: int, what: str) -> None:
+        """Raise `Truncated` if it is known that fewer than `count` bytes are left."""
         if self.size is not None and count > self.size - self.position:
             raise Truncated(f"the file ends inside {what} (at byte {self.size}): it was cut off")
+
+    def pieces(self, count: int, what: str) -> Iterator[bytes]:
+        """Yield `count` bytes in pieces of at most 64 KiB; raises `Truncated` if there are fewer."""
+        self.require(count, what)
         while count:
             piece = self._stream.read(min(count, PIECE))
             if not piece:

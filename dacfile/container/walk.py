@@ -115,6 +115,7 @@ class Walk:
     def _payload(self, largest: int) -> bytes:
         """Return the payload of the current chunk, its CRC checked; nothing longer than `largest` is read."""
         if self._length > largest:
+            self.source.require(self._length, f"chunk {self._kind.decode()}")  # a wrong length is damage, not a limit
             raise LimitError.over(f"chunk {self._kind.decode()} at byte {self._offset}: bytes", self._length, largest)
         return b"".join(self._checked_pieces())
 
