@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from dacfile.verify import Verification, is_complete, verify_file
 
 if TYPE_CHECKING:
     from dacfile.compressor import CompressOptions
+    from dacfile.container import Head
     from dacfile.decompressor import DecompressOptions
     from dacfile.installed import Codecs
     from dacfile.stream import WindowCodec
@@ -157,11 +159,12 @@ class _Compress:
 
         codec = self.codecs.for_source(self.settings.model, lambda: _rate_of(source))
         prior = default_prior(codec.name, codec.id) if self.settings.prior else None
+        begin = time.monotonic()
         done = compress_file(source, stream, codec, prior, self.settings.options, progress)
         notes = done.notes
         if codec.facts.rate < min(done.source.rate, FULL_BAND):
             notes += (f"nothing above {codec.facts.rate / 2000:g} kHz is kept by the model {codec.name}",)
-        return Outcome(done.seconds, done.source.channels, notes)
+        return Outcome(done.seconds, done.source.channels, time.monotonic() - begin, notes)
 
     def after(self, task: Task) -> None:
         """Read the finished file back; only then may the source go."""
@@ -200,8 +203,16 @@ class _Decompress:
         from dacfile.decompressor import decompress_file
         from dacfile.installed import prior_of
 
-        done = decompress_file(source, stream, self.codecs.for_head, prior_of, self.settings.options, progress)
-        return Outcome(done.seconds, done.channels, done.notes)
+        begin = time.monotonic()
+
+        def find_codec(head: Head) -> WindowCodec:
+            nonlocal begin
+            codec = self.codecs.for_head(head)
+            begin = time.monotonic()
+            return codec
+
+        done = decompress_file(source, stream, find_codec, prior_of, self.settings.options, progress)
+        return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)
 
     def after(self, task: Task) -> None:
         pass

@@ -11,16 +11,22 @@ from dacfile.limits import DEFAULT_LIMITS, Limits
 
 @dataclass
 class LayerUse:
-    """One layer over the whole file, all channels together: codes stored, bytes taken, layers that are raw."""
+    """One layer over the whole file, all channels together: codes, bytes taken, bytes they would take raw."""
 
     codes: int = 0
     bytes: int = 0
+    raw_bytes: int = 0
     stored: int = 0
-    raw: int = 0
+    raw: int = 0  # of the stored layers: those that the prior could not shrink
 
     @property
     def bits_per_code(self) -> float:
         return self.bytes * 8 / self.codes if self.codes else 0.0
+
+    @property
+    def saving(self) -> float:
+        """Share of the raw size that the prior saves."""
+        return 1 - self.bytes / self.raw_bytes if self.raw_bytes else 0.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,11 @@ class FileReport:
     def layer_bitrate(self, layer: LayerUse) -> float:
         return layer.bytes * 8 / self.seconds if self.source_samples else 0.0
 
-    def saving(self, layer: LayerUse) -> float:
-        """Return the share of the raw size that the prior saves in a layer."""
-        return 1 - layer.bits_per_code / self.head.bits_per_code if layer.codes else 0.0
+    @property
+    def saving(self) -> float:
+        """Share of the raw size that the prior saves, over all layers."""
+        raw = sum(layer.raw_bytes for layer in self.layers)
+        return 1 - self.code_bytes / raw if raw else 0.0
 
 
 def describe(path: Path, limits: Limits = DEFAULT_LIMITS) -> FileReport:
@@ -126,6 +134,7 @@ def _add(report: FileReport, block: Block) -> None:
         for use, layer in zip(report.layers, channel.layers, strict=False):
             use.codes += block.frames
             use.bytes += len(layer.data)
+            use.raw_bytes += raw
             use.stored += 1
             use.raw += len(layer.data) == raw
     report.block_uses.append(

@@ -59,10 +59,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an action has made of one file: seconds of audio, its channels, and what a user should know."""
+    """What an action has made of one file: seconds of audio, its channels, and what a user should know.
+
+    `elapsed` is the wall-clock time in seconds without what is done once for all files, such as loading a model.
+    """
 
     seconds: float
     channels: int
+    elapsed: float
     notes: tuple[str, ...] = ()
 
 
@@ -175,14 +179,12 @@ class _Crew:
                 return verdict
             overwrite = verdict
         self.queue.put(Started(task.source, task.target))
-        begin = time.monotonic()
         with AtomicFile(task.target, overwrite=overwrite) as stream:
             outcome = self.action(task, stream, self._reporter(task))
         self.action.after(task)
         size = task.target.stat().st_size
-        elapsed = time.monotonic() - begin
         return FileDone(
-            task.source, task.target, outcome.seconds, outcome.channels, task.size, size, elapsed, outcome.notes
+            task.source, task.target, outcome.seconds, outcome.channels, task.size, size, outcome.elapsed, outcome.notes
         )
 
     def _reporter(self, task: Task) -> Callable[[float, float | None], None]:

@@ -38,7 +38,7 @@ class Copy:
         if data == b"bug":
             raise KeyError("surprise")
         stream.write(data[len(data) // 2 :])
-        return Outcome(2.0, 2, ("a note",))
+        return Outcome(2.0, 2, 0.5, ("a note",))
 
     def after(self, task: Task) -> None:
         self.checked.append(task.target)

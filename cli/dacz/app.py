@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 
 import typer
 
+import dacfile
 from dacfile.errors import DaczError
-from dacz import compress, decompress, info, models, verify
+from dacz import compare, compress, decompress, info, models, verify
 from dacz.render import complain
 from dacz.text import escape
 
@@ -37,12 +37,13 @@ app.command("compress")(compress.command)
 app.command("decompress")(decompress.command)
 app.command("info")(info.command)
 app.command("verify")(verify.command)
+app.command("compare")(compare.command)
 app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"dacz {version('dacfile')}")
+        print(f"dacz {dacfile.__version__}")
         raise typer.Exit
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacfile import batch
-from dacfile.batch import CompressSettings
 from dacfile.errors import UsageError
-from dacfile.plan import Plan
-from dacz import work
-from dacz.common import gather
 from dacz.options import AsJson, Device, DryRun, Exists, ExistsOption, FilesFrom, Inputs, Jobs, Out, Precision, Quiet
 from dacz.text import plural
+
+if TYPE_CHECKING:
+    from dacfile.plan import Plan
 
 
 def command(
@@ -44,11 +42,14 @@ def command(
 
     Folders are searched and their tree is mirrored. What is done already is skipped. The sources are never changed.
     """
+    from dacfile import batch
     from dacfile.compressor import CompressOptions
+    from dacz import work
+    from dacz.common import gather
 
     if codebooks is not None and bitrate is not None:
         raise UsageError("give either --codebooks or --bitrate, not both")
-    settings = CompressSettings(
+    settings = batch.CompressSettings(
         model=model,
         options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo),
         device=device,

@@ -6,10 +6,6 @@ from typing import Annotated
 
 import typer
 
-from dacfile import batch
-from dacfile.batch import DecompressSettings
-from dacz import work
-from dacz.common import gather
 from dacz.options import AsJson, Device, DryRun, Exists, ExistsOption, FilesFrom, Inputs, Jobs, Out, Precision, Quiet
 
 
@@ -35,11 +31,14 @@ def command(
 
     Folders are searched and their tree is mirrored. Length, rate and channels are those of the source.
     """
+    from dacfile import batch
     from dacfile.audio.writer import SUFFIXES
     from dacfile.decompressor import DecompressOptions
+    from dacz import work
+    from dacz.common import gather
 
     options = DecompressOptions(codebooks=codebooks, start=start, duration=duration, format=wanted)
-    settings = DecompressSettings(options=options, device=device, precision=precision, exists=exists.value)
+    settings = batch.DecompressSettings(options=options, device=device, precision=precision, exists=exists.value)
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
         suffixes = tuple(SUFFIXES.values())

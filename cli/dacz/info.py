@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -83,12 +82,13 @@ def as_dict(report: FileReport, blocks: bool = False) -> dict[str, Any]:
         "silent_channel_blocks": report.silent,
         "same_channel_blocks": report.same,
         "code_bytes": report.code_bytes,
+        "saving": report.saving,
         "overhead_bytes": report.overhead_bytes,
         "tag_bytes": report.tag_bytes,
         "layers": [
             {
                 "bits_per_code": layer.bits_per_code,
-                "saving": report.saving(layer),
+                "saving": layer.saving,
                 "bytes": layer.bytes,
                 "bitrate": report.layer_bitrate(layer),
                 "raw": layer.raw,
@@ -176,7 +176,7 @@ def _coding(report: FileReport) -> str:
     names = ["mid", "side"] if head.transform == TRANSFORM_MID_SIDE else []
     names += [f"channel {i + 1}" for i in range(len(names), head.channels)]
     parts = [
-        f"{name} {number(layers, 2)} layers, gain {gain:+.1f} dB"
+        f"{name} {layers:.3g} layers, gain {gain:+.1f} dB"
         for name, layers, gain in zip(names, report.channel_layers, head.gains_db, strict=True)
     ]
     return "; ".join(parts[:8]) + (f"; and {len(parts) - 8} more" if len(parts) > 8 else "")
@@ -193,18 +193,17 @@ def _blocks(report: FileReport) -> str:
 
 def _layer_rows(report: FileReport) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("layer", "bits/code", "saved", "bytes", "kbit/s", "raw")]
-    for number_, layer in enumerate(report.layers):
+    for index, layer in enumerate(report.layers):
         if layer.codes:
             raw = f"{layer.raw}/{layer.stored}" if layer.raw else "-"
             rate = f"{report.layer_bitrate(layer) / 1000:.3f}"
-            rows.append(
-                (str(number_), f"{layer.bits_per_code:.2f}", f"{report.saving(layer):.1%}", f"{layer.bytes:,}", rate, raw)
-            )
+            bits, saved = f"{layer.bits_per_code:.2f}", f"{layer.saving:.1%}"
+            rows.append((str(index), bits, saved, f"{layer.bytes:,}", rate, raw))
     codes = sum(layer.codes for layer in report.layers)
-    bits = report.code_bytes * 8 / codes
-    saved = 1 - bits / report.head.bits_per_code
+    mean = report.code_bytes * 8 / codes
+    saved = f"{report.saving:.1%}"
     rate = f"{report.code_bytes * 8 / report.seconds / 1000:.3f}" if report.seconds else "-"
-    return [*rows, ("all", f"{bits:.2f}", f"{saved:.1%}", f"{report.code_bytes:,}", rate, "")]
+    return [*rows, ("all", f"{mean:.2f}", saved, f"{report.code_bytes:,}", rate, "")]
 
 
 def _block_rows(report: FileReport) -> list[tuple[str, ...]]:
