@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from dacfile.errors import UsageError
+from dacfile.model import store
 from dacfile.model.base import Model
+from dacfile.model.checkpoint import load_model
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
 
@@ -144,12 +146,14 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto") -> Codec:
-    """Load a model by name, by id (bytes, or 32 hexadecimal digits) or from a weights file.
+    """Load a model by name, by id (16 bytes, or 32 hexadecimal digits) or from a weights file of any known layout.
 
     Raises ModelNotFound, ModelMismatch or UnsafeWeights.
     """
-    from dacfile.model.checkpoint import load_model
-    from dacfile.model.store import find
-
-    entry = find(model)
-    return Codec(load_model(entry.path), entry.name, entry.id, device, precision)
+    path = Path(model) if isinstance(model, Path) or (isinstance(model, str) and store.is_path(model)) else None
+    if path is None:
+        entry = store.find(model)
+        network, checkpoint = load_model(entry.path)
+        return Codec(network, entry.name, checkpoint.id, device, precision)
+    network, checkpoint = load_model(path)
+    return Codec(network, path.stem, checkpoint.id, device, precision)

@@ -42,11 +42,11 @@ def build(config: Config) -> Model:
     Raises ModelMismatch when the architecture is unknown or its numbers make no network.
     """
     architecture = config.get("architecture")
-    if architecture not in _CLASSES:
+    if not isinstance(architecture, str) or architecture not in _CLASSES:
         raise ModelMismatch(f"unknown model architecture {architecture!r}; known are {', '.join(_CLASSES)}")
     module, name = _CLASSES[architecture]
     try:
         model: Model = getattr(import_module(module), name)(config)
-    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, RuntimeError, AttributeError, ArithmeticError) as error:
         raise ModelMismatch(f"the configuration makes no {architecture} network: {error}") from error
     return model

@@ -14,11 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from dacfile.errors import ModelMismatch
+from dacfile.limits import DEFAULT_LIMITS
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import Facts
 from dacfile.model.layers import DILATIONS, Block, Snake, decoder_block, encoder_block, half
 from dacfile.model.quantizer import ResidualVectorQuantizer
 
+MAX_BLOCKS = 8  # on either side; the published networks have 4
 Reach = tuple[int, int]  # first and last index that a result depends on
 
 
@@ -38,6 +40,8 @@ class DacConfig:
 
     def __post_init__(self) -> None:
         rates = (*self.encoder_rates, *self.decoder_rates)
+        if not 1 <= self.n_codebooks <= DEFAULT_LIMITS.codebooks or len(rates) > 2 * MAX_BLOCKS:
+            raise ModelMismatch(f"a dac network of {self.n_codebooks} codebooks and {len(rates)} blocks")
         if not self.encoder_rates or not self.decoder_rates or min(rates) < 2:
             raise ModelMismatch(f"a dac network needs strides of at least 2, not {rates}")
         if prod(self.encoder_rates) != prod(self.decoder_rates):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dacfile.errors import ModelMismatch
+from dacfile.limits import DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Facts:
             raise ModelMismatch(f"a model needs positive rate, hop, codebooks and codebook size, not {self}")
         if min(self.lead, self.tail, self.encoder_context, self.decoder_context) < 0:
             raise ModelMismatch(f"a model needs lead, tail and contexts of at least 0, not {self}")
+        limits = DEFAULT_LIMITS  # what a file's header can say
+        values = (self.rate, self.hop, self.codebooks, self.codebook_size, self.decoder_context)
+        most = (limits.rate, limits.hop, limits.codebooks, limits.codebook_size, limits.context)
+        if any(value > limit for value, limit in zip(values, most, strict=True)):
+            raise ModelMismatch(f"the numbers of the model are beyond what the file format can hold: {self}")
         if self.tail > self.decoder_context * self.hop:
             raise ModelMismatch(f"the tail of {self.tail} samples is longer than the decoder's context")
 
