@@ -196,6 +196,8 @@ def _check_coding(head: Head) -> None:
         raise UnsupportedFeature(f"HEAD: coder {head.coder} is unknown; the file needs a newer version of this program")
     if head.transform not in (TRANSFORM_NONE, TRANSFORM_MID_SIDE):
         raise UnsupportedFeature(f"HEAD: channel transform {head.transform} is unknown; update this program")
+    if head.skip:
+        raise UnsupportedFeature("HEAD: a codec delay; the file needs a newer version of this program")
     if head.transform == TRANSFORM_MID_SIDE and head.channels < 2:
         raise StructureError("HEAD: mid/side needs two channels")
     if len(head.model_id) != len(NO_ID) or len(head.prior_id) != len(NO_ID):

@@ -97,8 +97,8 @@ def _plan(found: Found, limits: Limits) -> _Plan:
 
 
 def _held(frames: int, head: Head) -> int:
-    """Return how many samples at the source rate so many frames hold."""
-    return frames * head.hop * head.source_rate // head.rate
+    """Return how many samples at the source rate so many frames hold for sure: lapped models need one frame more."""
+    return max(frames - 1, 0) * head.hop * head.source_rate // head.rate
 
 
 def _write(
