@@ -5,7 +5,8 @@
 
 Every clip is really compressed to a file, decompressed and compared with its source after rounding to the source's
 word length. Results of single clips are kept in a cache, keyed by codec (with model id and code), settings and clip.
-Writes quality-clips.csv (every clip), quality.csv (means), quality.md and plots.
+Writes quality-clips.csv (every clip), quality.csv (means) and quality.md to benchmarks/results/, plots to docs/images/,
+and the tables into docs/quality.md. Codecs that are not named keep the results they have there.
 Needs: pip install 'dacfile[metrics]', opus-tools, ffmpeg.
 """
 
@@ -27,7 +28,7 @@ from typing import Any
 
 import torch
 from coders import ROOT, Clip, find_codec
-from scoreboard import write_report
+from scoreboard import update_document, write_report
 
 from dacfile.quality.scores import BASIC, METRICS, measure
 
@@ -55,7 +56,11 @@ def main() -> None:
     table = out / "quality-clips.csv"
     rows = merged(read_rows(table), rows)
     write_rows(table, rows)
-    write_report(rows, out, out if options.quick or options.out else ROOT / "docs" / "images")
+    if options.quick or options.out:
+        write_report(rows, out, out)
+    else:
+        write_report(rows, out, ROOT / "docs" / "images")
+        update_document(ROOT / "docs" / "quality.md", (out / "quality.md").read_text())
 
 
 def parse_arguments() -> argparse.Namespace:
