@@ -46,21 +46,21 @@ class Silence:
     def __init__(self, facts: Facts, channels: int) -> None:
         self._facts = facts
         self._lead = -(-facts.lead // facts.hop)  # hops before its own that a frame sees
-        self._rest = np.zeros((0, channels), np.float32)
+        self._rest = np.zeros((channels, 0), np.float32)
         self._loud = np.zeros((self._lead, channels), bool)  # one row a hop, the first one for hop _first
         self._first = -self._lead
 
     def push(self, samples: np.ndarray) -> None:
         """Take float32 samples [n, C]."""
-        samples = np.concatenate([self._rest, samples])
-        hops = len(samples) // self._facts.hop
-        whole = samples[: hops * self._facts.hop].reshape(hops, self._facts.hop, samples.shape[1])
-        self._loud = np.concatenate([self._loud, (whole != 0).any(axis=1)])
-        self._rest = samples[hops * self._facts.hop :]
+        rows = np.concatenate([self._rest, samples.T], axis=1)
+        hops = rows.shape[1] // self._facts.hop
+        whole = rows[:, : hops * self._facts.hop].reshape(len(rows), hops, self._facts.hop)
+        self._loud = np.concatenate([self._loud, (whole != 0).any(axis=2).T])
+        self._rest = rows[:, hops * self._facts.hop :]
 
     def finish(self) -> None:
         """Take the incomplete hop at the end of the file."""
-        self._loud = np.concatenate([self._loud, (self._rest != 0).any(axis=0, keepdims=True)])
+        self._loud = np.concatenate([self._loud, (self._rest != 0).any(axis=1)[None]])
 
     def silent(self, first_frame: int, frames: int) -> np.ndarray:
         """Return bool [C]: whether these frames see only zeros. Blocks are asked for in order; the past is dropped."""

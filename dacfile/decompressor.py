@@ -69,16 +69,15 @@ def decompress_file(
         prior = find_prior(head)
         decoder = Decoder(reader, find_codec(head), prior, options.codebooks)
         start, stop = sample_range(reader, options.start, options.duration)
-        writer = AudioWriter(
-            target, form, head.source_rate, head.channels, stop - start, head.channel_mask, reader.tags
-        )
-        done = 0
-        for block in decoder.samples(start, stop):
-            writer.write(block)
-            done += len(block)
-            if progress:
-                progress(done / head.source_rate, (stop - start) / head.source_rate)
-        writer.finish()
+        samples, done = stop - start, 0
+        with AudioWriter(
+            target, form, head.source_rate, head.channels, samples, head.channel_mask, reader.tags
+        ) as writer:
+            for block in decoder.samples(start, stop):
+                writer.write(block)
+                done += len(block)
+                if progress:
+                    progress(done / head.source_rate, samples / head.source_rate)
         return Decompressed(stop - start, (stop - start) / head.source_rate, head.channels, form, writer.clipped)
 
 

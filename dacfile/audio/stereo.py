@@ -58,8 +58,8 @@ class ChannelPlan:
 
 def mid_side(samples: np.ndarray) -> np.ndarray:
     """Return mid (L + R) / 2 and side (L - R) / 2 of float32 [n, 2]."""
-    left, right = samples[:, 0], samples[:, 1]
-    return np.stack([(left + right) / 2, (left - right) / 2], axis=1)
+    left, right = samples.T
+    return np.stack([(left + right) / 2, (left - right) / 2]).T
 
 
 def restore(coded: np.ndarray, gains: tuple[int, ...], is_mid_side: bool) -> np.ndarray:
@@ -90,8 +90,8 @@ class LevelMeter:
         if not len(samples):
             return
         self._meter.push(samples)
-        signals = np.concatenate([samples, mid_side(samples)], axis=1) if self._pair else samples
-        self._peaks = np.maximum(self._peaks, np.maximum(signals.max(axis=0), -signals.min(axis=0)))
+        signals = [*samples.T, *mid_side(samples).T] if self._pair else samples.T
+        self._peaks = np.maximum(self._peaks, [max(signal.max(), -signal.min()) for signal in signals])
         for c in np.flatnonzero(self._same):
             self._same[c] = np.array_equal(samples[:, c], samples[:, 0])
 

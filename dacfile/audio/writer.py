@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -54,7 +55,7 @@ def output_format(container: str, subtype: str, wanted: str | None = None) -> Ou
 
 
 class AudioWriter:
-    """Write float32 blocks to a binary stream; call `finish` after the last one.
+    """Write float32 blocks to a binary stream: a context manager that completes the file at its end.
 
     `samples` (per channel) must be known: it decides between WAV and RF64. A stream that cannot seek gets the file at
     the end, from a temporary file. Raises UsageError when the format cannot hold so much, so many channels or the rate.
@@ -82,6 +83,16 @@ class AudioWriter:
         self._sound = soundfile.SoundFile(self._sink, "w", rate, channels, form.subtype, format=container)
         self._set_tags(tags)
 
+    def __enter__(self) -> AudioWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self._sink.detach()
+            self._sound.close()
+
     def write(self, samples: np.ndarray) -> None:
         """Write samples float32 [n, C]; full scale is 1."""
         for start in range(0, len(samples), WRITE_FRAMES):
@@ -89,7 +100,7 @@ class AudioWriter:
             self._sink.call(lambda values=values: self._sound.write(values))
 
     def finish(self) -> None:
-        """Complete the file; the stream stays open."""
+        """Complete the file; the stream stays open. Done by leaving the context."""
         self._sink.call(self._sound.close)
         if self._form.container == "FLAC" and not self._samples:
             self._file.write(_empty_flac(self._rate, self._channels, INTEGER_BITS[self._form.subtype]))
@@ -151,10 +162,14 @@ class _Sink:
         """Return nothing: outputs are only written."""
         return b""
 
-    def call(self, step: object) -> None:
+    def detach(self) -> None:
+        """Let go of the stream: what libsndfile does when it is closed goes nowhere."""
+        self._stream = io.BytesIO()
+
+    def call(self, step: Callable[[], object]) -> None:
         """Run a step of libsndfile and raise the stream's own error if there was one."""
         try:
-            step()  # type: ignore[operator]
+            step()
         except (soundfile.SoundFileError, AssertionError) as error:
             raise self._error or OSError(f"writing failed: {error}") from None
         if self._error is not None:
