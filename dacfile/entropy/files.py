@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from dacfile.entropy import counts
+from dacfile.entropy import context, counts, network
 from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
 
@@ -20,7 +20,7 @@ PRIOR_SUFFIX = ".prior.safetensors"
 MAX_FILE_BYTES = 64 << 20
 MAX_CONFIG_BYTES = 1 << 20
 _DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "int64": "I64"}
-_BUILDERS = {counts.KIND: counts.from_file}
+_BUILDERS: dict[str, Callable[..., Prior]] = {counts.KIND: counts.from_file, network.KIND: context.from_file}
 
 
 class Storable(Protocol):

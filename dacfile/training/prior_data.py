@@ -1,0 +1,130 @@
+"""Codes to learn a prior from: files of codes, channel pairs, crops, and an order that puts alike codes in groups."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# What channel 1 of a pair is called beside its channel 0 in a file of codes.
+PARTNERS = {"mid": "side", "left": "right", "0": "1"}
+_FEATURES = 24  # dimensions in which codes are compared when they are grouped
+_GROUPING_FRAMES = 1_000_000  # more are thinned out
+_BUCKETS = 512  # contexts are hashed into so many columns
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of sound: uint16 codes [layers, frames] of one channel and, for a pair, of the one coded after it."""
+
+    name: str
+    first: np.ndarray
+    second: np.ndarray | None = None
+
+    @property
+    def frames(self) -> int:
+        """Return the length in frames."""
+        return self.first.shape[1]
+
+
+def load_pieces(path: Path) -> list[Piece]:
+    """Read an .npz of uint16 arrays [layers, frames] whose names end in :mono, :mid and :side (or :left and :right)."""
+    with np.load(path) as file:
+        return pair_up({name: file[name] for name in file.files})
+
+
+def pair_up(arrays: Mapping[str, np.ndarray]) -> list[Piece]:
+    """Join the channels that are coded together; a partner without its first channel stands alone."""
+    pieces, taken = [], set()
+    for name, codes in arrays.items():
+        base, _, label = name.rpartition(":")
+        partner = f"{base}:{PARTNERS.get(label, '')}"
+        if partner in arrays and arrays[partner].shape[1] == codes.shape[1]:
+            pieces.append(Piece(base, codes, arrays[partner]))
+            taken |= {name, partner}
+    pieces += [Piece(name, codes) for name, codes in arrays.items() if name not in taken]
+    return [piece for piece in pieces if piece.frames]
+
+
+def split(pieces: Sequence[Piece], share: float = 0.05) -> tuple[list[Piece], list[Piece]]:
+    """Return (training, held out) pieces; which is which depends on the names alone."""
+    held = {piece.name for piece in pieces if zlib.crc32(piece.name.encode()) % 1000 < 1000 * share}
+    if not held and len(pieces) > 1:
+        held = {min(pieces, key=lambda piece: zlib.crc32(piece.name.encode())).name}
+    kept = [piece for piece in pieces if piece.name not in held]
+    return kept or list(pieces), [piece for piece in pieces if piece.name in held] or list(pieces)
+
+
+class Sampler:
+    """Draws batches of crops, every frame equally likely."""
+
+    def __init__(self, pieces: Sequence[Piece], length: int, phases: int, seed: int = 0) -> None:
+        self._pieces = list(pieces)
+        self._length, self._phases = length, phases
+        frames = np.array([piece.frames for piece in pieces], float)
+        self._share = frames / frames.sum()
+        self._random = np.random.default_rng(seed)
+
+    def draw(self, crops: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return (first codes [B, K, L], phases [B, L], indices of crops that are pairs [P], their second codes)."""
+        chosen = self._random.choice(len(self._pieces), crops, p=self._share)
+        firsts, seconds, pairs, phases = [], [], [], []
+        for index, number in enumerate(chosen):
+            piece = self._pieces[number]
+            start = int(self._random.integers(0, max(1, piece.frames - self._length + 1)))
+            frames = (start + np.arange(self._length)) % piece.frames
+            firsts.append(piece.first[:, frames])
+            phases.append((start + np.arange(self._length)) % self._phases)
+            if piece.second is not None:
+                pairs.append(index)
+                seconds.append(piece.second[:, frames])
+        second = np.array(seconds) if seconds else np.zeros((0, *firsts[0].shape))
+        return np.array(firsts).astype(np.int64), np.array(phases), np.array(pairs, np.int64), second.astype(np.int64)
+
+
+def group_order(arrays: Sequence[np.ndarray], codebook_size: int, groups: int) -> np.ndarray:
+    """Return int64 [codebooks, N]: each codebook's codes in an order in which runs of N / groups are alike.
+
+    Two codes are alike when they occur in the same company: codes of the layers around theirs and of the frames before
+    and after. Counted, square roots taken, reduced to principal components, then halved again and again at the median.
+    """
+    layers = max(len(array) for array in arrays)
+    if sum(array.shape[1] for array in arrays) > _GROUPING_FRAMES:
+        share = -(-sum(array.shape[1] for array in arrays) // _GROUPING_FRAMES)
+        arrays = arrays[::share]
+    return np.array([_order_of(_company(arrays, k, codebook_size), groups) for k in range(layers)])
+
+
+def _company(arrays: Sequence[np.ndarray], k: int, codebook_size: int) -> np.ndarray:
+    tables = []
+    deep = [array for array in arrays if len(array) > k]
+    for layer, lag in ((k - 1, 0), (k + 1, 0), (k, 1), (k, -1), (0, 0)):
+        usable = [array for array in deep if 0 <= layer < len(array) and (layer, lag) != (k, 0)]
+        if not usable:
+            continue
+        own = np.concatenate([array[k] for array in usable]).astype(np.int64)
+        other = np.concatenate([np.roll(array[layer], lag) for array in usable]) % _BUCKETS
+        counts = np.bincount(own * _BUCKETS + other, minlength=codebook_size * _BUCKETS)
+        rows = np.sqrt(counts.reshape(codebook_size, _BUCKETS) + 0.01).astype(np.float32)
+        tables.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    joined = np.concatenate(tables, 1)
+    return joined - joined.mean(0)
+
+
+def _order_of(company: np.ndarray, groups: int) -> np.ndarray:
+    values, vectors = np.linalg.eigh(company @ company.T)
+    features = vectors[:, -_FEATURES:] * np.sqrt(values[-_FEATURES:].clip(0))
+    parts = [np.arange(len(company))]
+    while len(parts) < groups:
+        parts = [half for part in parts for half in _halves(part, features[part])]
+    return np.concatenate(parts)
+
+
+def _halves(part: np.ndarray, features: np.ndarray) -> list[np.ndarray]:
+    centred = features - features.mean(0)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    ranked = part[np.argsort(centred @ direction, kind="stable")]
+    return [ranked[: len(ranked) // 2], ranked[len(ranked) // 2 :]]
