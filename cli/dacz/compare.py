@@ -12,7 +12,7 @@ import typer
 from dacfile.container.wire import MAGIC
 from dacfile.errors import DaczError, UnsupportedAudio
 from dacz.common import complain_about, worst
-from dacz.text import clock, escape, kbps, ratio, size, table
+from dacz.text import clock, escape, kbps, plural, ratio, size, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def _compare(path: Path, audio: np.ndarray, rate: int, subtype: str, metrics: tu
         "bytes": file_bytes,
         "bits_per_second": file_bytes * 8 * rate / len(audio),
         "delay": pair.delay,
-        "missing": pair.missing,
+        "missing": max(pair.missing, 0),
         **measure(pair.reference, pair.estimate, rate, metrics),
     }
 
@@ -121,7 +121,8 @@ def _as_text(
 def _remarks(result: dict[str, Any]) -> str:
     remarks = []
     if result["delay"]:
-        remarks.append(f"{abs(result['delay'])} samples {'late' if result['delay'] > 0 else 'early'}, made good")
-    if result["missing"] > 0:
-        remarks.append(f"{result['missing']} samples short")
+        direction = "late" if result["delay"] > 0 else "early"
+        remarks.append(f"{plural(abs(result['delay']), 'sample')} {direction}, made good")
+    if result["missing"]:
+        remarks.append(f"{plural(result['missing'], 'sample')} short")
     return ", ".join(remarks)
