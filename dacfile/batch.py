@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dacfile.stream import WindowCodec
 
 EXISTS = ("skip", "overwrite", "fail")
+MAX_JOBS = 16  # chosen for the user; each takes memory, and Python itself does not scale further
 SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
 FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
 Report = Callable[[float, float | None], None]
@@ -89,16 +90,30 @@ def plan_decompress(inputs: Sequence[Path], out: Path | None, wanted: str | None
     return make_plan(inputs, out, decompress_rules(suffix))
 
 
-def compress(plan: Plan, settings: CompressSettings, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
-    """Compress the files of a plan; yield events. Raises UsageError for impossible settings."""
+def compress(plan: Plan, settings: CompressSettings, *, jobs: int = 0, stop: Stop | None = None) -> Iterator[Event]:
+    """Compress the files of a plan, `jobs` at a time (0: one a core); yield events.
+
+    Raises UsageError for impossible settings.
+    """
     _check_exists(settings.exists)
-    return run(plan, _Compress(settings), jobs=jobs, stop=stop)
+    jobs = _jobs(plan, jobs)
+    return run(plan, _Compress(settings, jobs), jobs=jobs, stop=stop)
 
 
-def decompress(plan: Plan, settings: DecompressSettings, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
-    """Decompress the files of a plan; yield events. Raises UsageError for impossible settings."""
+def decompress(plan: Plan, settings: DecompressSettings, *, jobs: int = 0, stop: Stop | None = None) -> Iterator[Event]:
+    """Decompress the files of a plan, `jobs` at a time (0: one a core); yield events.
+
+    Raises UsageError for impossible settings.
+    """
     _check_exists(settings.exists)
-    return run(plan, _Decompress(settings), jobs=jobs, stop=stop)
+    jobs = _jobs(plan, jobs)
+    return run(plan, _Decompress(settings, jobs), jobs=jobs, stop=stop)
+
+
+def _jobs(plan: Plan, wanted: int) -> int:
+    from dacfile.installed import cores
+
+    return max(1, min(wanted or min(cores(), MAX_JOBS), len(plan.tasks)))
 
 
 def verify_deep(path: Path, codecs: Codecs) -> Verification:
@@ -124,11 +139,11 @@ def _check_exists(exists: str) -> None:
 class _Compress:
     """The action of `compress`."""
 
-    def __init__(self, settings: CompressSettings) -> None:
+    def __init__(self, settings: CompressSettings, jobs: int = 1) -> None:
         from dacfile.installed import Codecs
 
         self.settings = settings
-        self.codecs = Codecs(settings.device, settings.precision, settings.codec)
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
         if self.settings.exists == "overwrite":
@@ -182,11 +197,11 @@ class _Compress:
 class _Decompress:
     """The action of `decompress`."""
 
-    def __init__(self, settings: DecompressSettings) -> None:
+    def __init__(self, settings: DecompressSettings, jobs: int = 1) -> None:
         from dacfile.installed import Codecs
 
         self.settings = settings
-        self.codecs = Codecs(settings.device, settings.precision, settings.codec)
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
         if self.settings.exists == "overwrite":

@@ -57,6 +57,8 @@ def _options(
 
 def main() -> None:
     """Run `dacz` and exit with one of the documented codes."""
+    # Threads of torch that spin while they wait cost ten times the work itself on a busy machine (docs/decisions.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be text
             stream.reconfigure(errors="backslashreplace")

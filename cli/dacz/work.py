@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,19 +20,16 @@ from dacz.text import escape
 
 StreamWork = Callable[[BinaryIO | Path, BinaryIO], object]
 
-MAX_JOBS = 4  # more only costs memory: the network itself uses all cores
-
 
 def run(
     plan: Plan, settings: CompressSettings | DecompressSettings, *, jobs: int, as_json: bool, quiet: bool
 ) -> int:
     """Do the work of a plan and show it; return the exit code."""
     stop = Stop()
-    count = jobs or min(os.cpu_count() or 1, MAX_JOBS)
     if isinstance(settings, CompressSettings):
-        events = batch.compress(plan, settings, jobs=count, stop=stop)
+        events = batch.compress(plan, settings, jobs=jobs, stop=stop)
     else:
-        events = batch.decompress(plan, settings, jobs=count, stop=stop)
+        events = batch.decompress(plan, settings, jobs=jobs, stop=stop)
     view = choose_view(as_json=as_json, quiet=quiet, compressing=isinstance(settings, CompressSettings))
     with interruptible(stop):
         return follow(events, view).exit_code
