@@ -70,7 +70,7 @@ def make_block(head: Head, sequence: int, last: bool, frames: int | None = None,
 
 def make_blocks(head: Head, count: int = 3, last_frames: int = 17) -> list[Block]:
     """Return `count` blocks, the last with `last_frames` frames."""
-    last = count - 1
+    last, last_frames = count - 1, min(last_frames, head.frames_per_block)
     return [make_block(head, i, i == last, last_frames if i == last else None) for i in range(count)]
 
 

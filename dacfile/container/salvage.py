@@ -66,7 +66,7 @@ def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Li
         raise UsageError("salvage needs a file, not a pipe")
     scanner = Scanner(bytes_in, limits)
     found = scanner.scan()
-    plan = _plan(found, limits)
+    plan = _plan(found, scanner.most_blocks(found.head))
     missing = _missing(found, plan)
     gaps = tuple(_gaps(missing, plan, found.head))
     complete = not missing and plan.length_known
@@ -75,11 +75,11 @@ def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Li
     return SalvageReport(found.head, tail, kept, gaps, complete, plan.length_known, found.head_is_copy)
 
 
-def _plan(found: Found, limits: Limits) -> _Plan:
+def _plan(found: Found, most_blocks: int) -> _Plan:
     """Return how long the file was: as TAIL says, or the last block, or HEAD, or at least as the blocks found."""
     head, at_least = found.head, max(found.blocks, default=-1) + 1
     tail = found.tail
-    if tail is not None and tail.blocks >= at_least:
+    if tail is not None and at_least <= tail.blocks <= most_blocks:
         return _Plan(tail.blocks, tail.total_frames, tail.source_samples, True)
     if at_least == 0:
         raise StructureError("no block is intact: nothing can be saved")
@@ -91,8 +91,8 @@ def _plan(found: Found, limits: Limits) -> _Plan:
         needed = 0 if samples is None else -(-samples * head.rate // (head.source_rate * head.hop)) + 1
         frames = max(needed, at_least * head.frames_per_block)
     blocks = -(-frames // head.frames_per_block)
-    if blocks > limits.blocks:
-        raise LimitError.over("blocks", blocks, limits.blocks)
+    if blocks > most_blocks:
+        raise LimitError.over("blocks to fill in", blocks, most_blocks)
     return _Plan(blocks, frames, _held(frames, head) if samples is None else samples, samples is not None)
 
 

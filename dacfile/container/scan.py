@@ -11,7 +11,7 @@ from dacfile.errors import ChecksumError, DaczError, UnsupportedFeature
 from dacfile.limits import Limits
 
 from . import wire
-from .block import Block, max_block_bytes, parse_block
+from .block import Block, max_block_bytes, min_block_bytes, parse_block
 from .head import Head, check_tail, parse_head
 from .source import ByteSource
 from .tags import Picture, parse_picture, parse_tags
@@ -53,6 +53,15 @@ class Scanner:
         for offset in self._candidates(found.head):
             self._take(found, offset)
         return found
+
+    def most_blocks(self, head: Head) -> int:
+        """Return how many blocks a file may have had of which this is what is left.
+
+        A sequence number of a few bytes must not ask for gigabytes of silence: at least about a sixteenth of the
+        smallest possible file has to be there.
+        """
+        possible = self._size // (wire.CHUNK_OVERHEAD + min_block_bytes(head))
+        return min(16 * possible + 4_096, self._limits.blocks)
 
     def block(self, offset: int, head: Head) -> Block:
         """Return the block whose chunk `scan` found at `offset`."""
@@ -130,7 +139,7 @@ class Scanner:
 
     def _take_block(self, found: Found, offset: int) -> None:
         block = self.block(offset, found.head)
-        if block.sequence in found.blocks or block.sequence >= self._limits.blocks:
+        if block.sequence in found.blocks or block.sequence >= self.most_blocks(found.head):
             return
         found.blocks[block.sequence] = offset, block.frames
         if block.last:

@@ -1,0 +1,88 @@
+"""The vectors of the spec: both readers read the good ones and refuse the others for the reason given."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import independent_reader
+import make_vectors
+import pytest
+
+from dacfile.container import CODED, Reader
+from dacfile.entropy import load_prior
+
+FOLDER = make_vectors.FOLDER
+ROWS = re.findall(r"^\| `([\w-]+)\.dacz` \| (\w+) \| ", (FOLDER / "README.md").read_text(), re.MULTILINE)
+PRIORS = {load_prior(path).id: path.read_bytes() for path in FOLDER.glob("*.prior.safetensors")}
+
+
+def kinds(prefix: str) -> list[str]:
+    return [name for name, _ in ROWS if name.startswith(prefix)]
+
+
+def test_the_readme_lists_every_file() -> None:
+    assert sorted(name for name, _ in ROWS) == sorted(path.stem for path in FOLDER.glob("*.dacz"))
+    assert len(kinds("good-")) >= 20
+    assert len(kinds("bad-")) >= 40
+    assert len(kinds("unsupported-")) >= 6
+
+
+def test_the_script_makes_the_same_files(tmp_path: Path) -> None:
+    make_vectors.write_all(tmp_path)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_bytes() for path in FOLDER.iterdir()}
+
+
+@pytest.mark.parametrize(("name", "expected"), ROWS, ids=[name for name, _ in ROWS])
+def test_vector(name: str, expected: str) -> None:
+    data = (FOLDER / f"{name}.dacz").read_bytes()
+    assert make_vectors.outcome(data) == expected
+    if name.startswith("good-"):
+        assert re.fullmatch("[0-9a-f]{16}", expected)
+        assert independent_reader.digest(independent_reader.read_file(data, PRIORS)) == expected
+    else:
+        with pytest.raises(independent_reader.Refused) as caught:
+            independent_reader.read_file(data, PRIORS)
+        assert caught.value.kind == expected
+
+
+@pytest.mark.parametrize("name", kinds("good-"))
+def test_both_readers_agree_on_everything_else(name: str) -> None:
+    data = (FOLDER / f"{name}.dacz").read_bytes()
+    other = independent_reader.read_file(data, PRIORS)
+    with Reader(io.BytesIO(data)) as reader:
+        assert list(reader.tags) == other.tags
+        assert [(p.kind, p.mime, p.description, p.data) for p in reader.pictures] == other.pictures
+        assert list(reader.lost) == other.lost
+        assert reader.source_samples == other.source_samples
+        assert reader.head.gains == other.head["gains"]
+        assert [block.frames for block in reader.blocks()] == other.frames
+
+
+def stored_kinds(name: str) -> set[str]:
+    """Return how the layers of a vector are stored: empty, short, raw."""
+    found = set()
+    with Reader(FOLDER / f"{name}.dacz") as reader:
+        for block in reader.blocks():
+            raw = reader.head.raw_layer_bytes(block.frames)
+            for channel in block.channels:
+                if channel.mode == CODED:
+                    found |= {"raw" if len(x.data) == raw else "coded" if x.data else "empty" for x in channel.layers}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("good-range-and-raw", {"coded", "raw"}),
+        ("good-range-short", {"coded", "empty"}),
+        ("good-range-mono", {"coded"}),
+        ("good-range-phases", {"coded"}),
+        ("good-stereo", {"raw"}),
+        ("good-network-stereo", {"coded"}),
+    ],
+)
+def test_vectors_show_what_they_say(name: str, wanted: set[str]) -> None:
+    assert stored_kinds(name) >= wanted
