@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dacfile.entropy.network import NetworkConfig
-from dacfile.training.prior_data import Piece, Sampler, group_order, split
+from dacfile.training.prior_data import Piece, Sampler, likeness, split
 from dacfile.training.prior_net import PriorNet
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Recipe:
     """How to train; the defaults made the bundled priors."""
 
     minutes: float = 20.0  # of processor time, so that a busy machine does not spoil the result
-    crops: int = 24
+    crops: int = 12
     length: int = 192  # frames of a crop
     rate: float = 4e-3
     weight_decay: float = 0.01
@@ -86,7 +86,9 @@ def train_network(
     torch.manual_seed(recipe.seed)
     training, held = split(pieces)
     arrays = [array for piece in training for array in (piece.first, piece.second) if array is not None]
-    net = PriorNet(config, torch.from_numpy(group_order(arrays, config.codebook_size, config.groups)))
+    known = likeness(arrays, config.codebook_size, config.groups)
+    net = PriorNet(config, torch.from_numpy(known.order))
+    net.start_from(known)
     averaged = copy.deepcopy(net)
     best, best_bits, stale = copy.deepcopy(net), math.inf, 0
     evaluate = Evaluator(held, config, recipe)

@@ -85,17 +85,33 @@ class Sampler:
         return np.array(firsts).astype(np.int64), np.array(phases), np.array(pairs, np.int64), second.astype(np.int64)
 
 
-def group_order(arrays: Sequence[np.ndarray], codebook_size: int, groups: int) -> np.ndarray:
-    """Return int64 [codebooks, N]: each codebook's codes in an order in which runs of N / groups are alike.
+@dataclass(frozen=True)
+class Likeness:
+    """What the codes of a corpus say about codes, before any training.
 
-    Two codes are alike when they occur in the same company: codes of the layers around theirs and of the frames before
-    and after. Counted, square roots taken, reduced to principal components, then halved again and again at the median.
+    Attributes: order (int64 [codebooks, N]: codes so arranged that runs of N / groups are alike), features (float32
+    [codebooks, N, 24], unit deviation: nearby for codes that are alike), counts (int64 [codebooks, N]).
+    """
+
+    order: np.ndarray
+    features: np.ndarray
+    counts: np.ndarray
+
+
+def likeness(arrays: Sequence[np.ndarray], codebook_size: int, groups: int) -> Likeness:
+    """Compare codes by the company they keep: codes of the layers around theirs and of the frames before and after.
+
+    Counted, square roots taken, reduced to principal components; for the order, halved again and again at the median.
     """
     layers = max(len(array) for array in arrays)
     if sum(array.shape[1] for array in arrays) > _GROUPING_FRAMES:
         share = -(-sum(array.shape[1] for array in arrays) // _GROUPING_FRAMES)
         arrays = arrays[::share]
-    return np.array([_order_of(_company(arrays, k, codebook_size), groups) for k in range(layers)])
+    features = np.array([_features(_company(arrays, k, codebook_size)) for k in range(layers)])
+    order = np.array([_order_of(rows, groups) for rows in features])
+    seen = [[array[k] for array in arrays if len(array) > k] for k in range(layers)]
+    counts = np.array([np.bincount(np.concatenate(rows), minlength=codebook_size) for rows in seen])
+    return Likeness(order, (features / features.std()).astype(np.float32), counts)
 
 
 def _company(arrays: Sequence[np.ndarray], k: int, codebook_size: int) -> np.ndarray:
@@ -114,10 +130,16 @@ def _company(arrays: Sequence[np.ndarray], k: int, codebook_size: int) -> np.nda
     return joined - joined.mean(0)
 
 
-def _order_of(company: np.ndarray, groups: int) -> np.ndarray:
+def _features(company: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(company @ company.T)
-    features = vectors[:, -_FEATURES:] * np.sqrt(values[-_FEATURES:].clip(0))
-    parts = [np.arange(len(company))]
+    features = np.zeros((len(company), _FEATURES))
+    found = min(_FEATURES, len(company))
+    features[:, :found] = vectors[:, -found:] * np.sqrt(values[-found:].clip(0))
+    return features / max(features.std(), 1e-9)
+
+
+def _order_of(features: np.ndarray, groups: int) -> np.ndarray:
+    parts = [np.arange(len(features))]
     while len(parts) < groups:
         parts = [half for part in parts for half in _halves(part, features[part])]
     return np.concatenate(parts)

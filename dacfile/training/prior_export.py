@@ -49,9 +49,7 @@ def export(net: PriorNet, info: dict[str, str] | None = None) -> NetworkPrior:
     net.choose_exponents()
     tensors = {"start": _whole(net.start, UNIT << STATE_SHIFT).astype(np.int32)}
     rows = []
-    for k, layer in enumerate(net.layers):
-        if not isinstance(layer, Layer):
-            raise TypeError("layers must be Layer modules")
+    for k, layer in enumerate(net.modules_of_codebooks()):
         tensors.update({f"{k}.{name}": tensor for name, tensor in _layer_tensors(layer).items()})
         tensors[f"{k}.order"] = net.order[k].numpy().astype(np.uint16)
         rows.append([getattr(layer.exponents, name) for name in EXPONENTS])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.entropy.network import STATE_BITS, STATE_SHIFT, UNIT, NetworkConfig
+from dacfile.training.prior_data import Likeness
 
 LIMIT = 127.0
 
@@ -144,7 +145,7 @@ class PriorNet(nn.Module):
     """Negative log likelihood of codes, layer by layer, as the integer network will code them."""
 
     def __init__(self, config: NetworkConfig, order: Tensor) -> None:
-        """`order`: int64 [codebooks, N]; the code at position `g * members + m` is member m of group g."""
+        """Start at random. `order`: int64 [codebooks, N]; at place `g * members + m` stands member m of group g."""
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(Layer(config, k) for k in range(config.codebooks))
@@ -156,9 +157,26 @@ class PriorNet(nn.Module):
 
     def choose_exponents(self) -> None:
         """Set every weight exponent from the present weights."""
-        for layer in self.modules():
-            if isinstance(layer, Layer):
-                layer.choose_exponents()
+        for layer in self.modules_of_codebooks():
+            layer.choose_exponents()
+
+    @torch.no_grad()
+    def start_from(self, likeness: Likeness) -> None:
+        """Start with alike codes alike, and with the codes' frequencies in the biases."""
+        c = self.config
+        for k, layer in enumerate(self.modules_of_codebooks()):
+            features = torch.from_numpy(likeness.features[k])
+            spread = features / features.shape[1] ** 0.5
+            layer.table.mul_(0.3).add_(0.3 * spread @ torch.randn(features.shape[1], c.width))
+            if layer.has_past:
+                layer.recent.mul_(0.3).add_(0.5 * spread @ torch.randn(features.shape[1], c.past_width))
+            counts = torch.from_numpy(likeness.counts[k][likeness.order[k]]).float().add_(1.0).view(c.groups, c.members)
+            layer.group_bias.copy_((counts.sum(1) / counts.sum()).log())
+            layer.member_bias.copy_((counts / counts.sum(1, keepdim=True)).log())
+
+    def modules_of_codebooks(self) -> list[Layer]:
+        """Return the layers, typed."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
 
     def forward(
         self, codes: Tensor, phase: Tensor, reference: list[Tensor] | None = None, keep_last: bool = False
@@ -170,9 +188,9 @@ class PriorNet(nn.Module):
         """
         state = self.start[0 if reference is None else 1][phase] * UNIT
         x = activation(state, -LIMIT)
-        losses, states = [], []
+        layers, losses, states = self.modules_of_codebooks(), [], []
         for k in range(codes.shape[1]):
-            layer: Layer = self.layers[k]  # type: ignore[assignment]
+            layer = layers[k]
             z = self._head(layer, x, codes[:, k], None if reference is None else reference[k])
             losses.append(self._loss(layer, z, self.position[k, codes[:, k]]))
             if k + 1 < codes.shape[1] or keep_last:

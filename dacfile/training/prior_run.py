@@ -1,0 +1,131 @@
+"""The prior's training as one command: a file of codes in, a prior file out, with what it saves written into it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dacfile.entropy import Prior, encode_blocks, raw_size
+from dacfile.entropy.files import Storable, save_prior
+from dacfile.entropy.network import NetworkConfig
+from dacfile.training.prior import Progress, Recipe, train_network
+from dacfile.training.prior_counts import train_count_prior
+from dacfile.training.prior_data import Piece, load_pieces, split
+from dacfile.training.prior_export import export
+
+log = logging.getLogger(__name__)
+BLOCK_FRAMES = 1723  # 20 s at 44.1 kHz: how long a block is when a prior is judged
+MOST_EVALUATED = 40  # held-out blocks that are really coded at the end
+
+
+class CodeFacts(Protocol):
+    """What of a model's facts the prior needs (`dacfile.model.facts.Facts` has it)."""
+
+    @property
+    def codebooks(self) -> int: ...
+
+    @property
+    def codebook_size(self) -> int: ...
+
+
+def default_config(codebooks: int, codebook_size: int, phases: int = 1) -> NetworkConfig:
+    """Return the sizes for a model: at most 100 million multiply-adds a second and a few megabytes for any of them."""
+    config = NetworkConfig(codebooks, codebook_size, math.isqrt(codebook_size), phases)
+    if codebooks > 20:
+        return replace(config, width=64, hidden=64, head=64, past_width=32)
+    if codebooks > 12:
+        return replace(config, width=96, hidden=96, head=96, past_width=32)
+    return config
+
+
+def blocks_of(pieces: Iterable[Piece], frames: int = BLOCK_FRAMES) -> tuple[list[list[np.ndarray]], list[int]]:
+    """Cut pieces into (blocks of one or two channels, first frames)."""
+    blocks, firsts = [], []
+    for piece in pieces:
+        for a in range(0, piece.frames, frames):
+            channels = [c[:, a : a + frames] for c in (piece.first, piece.second) if c is not None]
+            blocks.append(channels)
+            firsts.append(a)
+    return blocks, firsts
+
+
+def measured_bits(prior: Prior | None, blocks: Sequence[Sequence[np.ndarray]], firsts: Sequence[int]) -> np.ndarray:
+    """Return stored bits a code for each layer, really coded, raw fallback included."""
+    depth = max(len(codes) for block in blocks for codes in block)
+    stored, frames = np.zeros(depth), np.zeros(depth)
+    for block, coded in zip(blocks, encode_blocks(prior, blocks, firsts), strict=True):
+        for codes, layers in zip(block, coded, strict=True):
+            stored[: len(layers)] += [8 * len(data) for data, _ in layers]
+            frames[: len(layers)] += codes.shape[1]
+    return stored / frames
+
+
+def train_prior(
+    pieces: Sequence[Piece], config: NetworkConfig, minutes: float, info: dict[str, str] | None = None
+) -> Storable:
+    """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces."""
+    training, held = split(pieces)
+    arrays = [array for piece in training for array in (piece.first, piece.second) if array is not None]
+    tables = train_count_prior(arrays, config.codebook_size, config.phases)
+    blocks, firsts = blocks_of(held)
+    step = -(-len(blocks) // MOST_EVALUATED)
+    blocks, firsts = blocks[::step], firsts[::step]
+    by_counts = measured_bits(tables, blocks, firsts)
+    network = export(train_network(pieces, config, Recipe(minutes=minutes), _tell))
+    by_network = measured_bits(network, blocks, firsts)
+    log.info("held out, bits a code: counts %.3f, network %.3f", by_counts.mean(), by_network.mean())
+    best: Storable = network if by_network.mean() < by_counts.mean() else tables
+    bits = by_network if best is network else by_counts
+    best.info = {**(info or {}), "held_out_bits": json.dumps([round(float(b), 3) for b in bits])}
+    return best
+
+
+def _tell(progress: Progress) -> None:
+    mean = sum(progress.bits) / len(progress.bits)
+    log.info(
+        "%3.0f %%, step %d: training %.3f, held out %.3f bits a code",
+        100 * progress.done,
+        progress.steps,
+        progress.training_bits,
+        mean,
+    )
+
+
+def train_prior_file(
+    codes: Path, target: Path, facts: CodeFacts, minutes: float = 20.0, phases: int = 1, name: str = ""
+) -> Storable:
+    """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
+
+    `phases` is the period at which the model's codes depend on the frame index. Codebook sizes that are no square get
+    count tables.
+    """
+    pieces = load_pieces(codes)
+    info = {"name": name or target.name.removesuffix(".prior.safetensors"), "frames": str(_frames(pieces))}
+    if math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size:
+        prior = train_prior(pieces, default_config(facts.codebooks, facts.codebook_size, phases), minutes, info)
+    else:
+        arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
+        prior = train_count_prior(arrays, facts.codebook_size, phases, info)
+    save_prior(prior, target)
+    return prior
+
+
+def _frames(pieces: Iterable[Piece]) -> int:
+    return sum(piece.frames * (2 if piece.second is not None else 1) for piece in pieces)
+
+
+def summary(prior: Prior | None, pieces: Sequence[Piece]) -> dict[str, object]:
+    """Return raw and stored bytes over `pieces`, and bits a code by layer."""
+    blocks, firsts = blocks_of(pieces)
+    bits = measured_bits(prior, blocks, firsts)
+    size = prior.codebook_size if prior else 1024
+    raw = sum(len(codes) * raw_size(codes.shape[1], size) for block in blocks for codes in block)
+    frames = sum(codes.shape[1] for block in blocks for codes in block)
+    return {"raw_bytes": raw, "stored_bytes": int(bits.sum() * frames / 8), "bits": bits.tolist()}
