@@ -206,19 +206,18 @@ def instantiate(checkpoint: Checkpoint) -> Model:
     stored = checkpoint.metadata.get("facts")
     if stored is not None and Facts.from_dict(_json_object(stored)) != model.facts:
         raise ModelMismatch("the facts in the file are not those of its network")
-    on_meta = any(parameter.is_meta for parameter in model.parameters())
-    if on_meta and any(True for _ in model.buffers()):  # buffers outside the state are computed by the constructor
-        model, on_meta = build(checkpoint.config), False
-    model.load_state_dict(tensors, strict=True, assign=on_meta)
+    model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
 
 def _empty_network(config: Config) -> Model:
-    """Return a network without memory for its weights, where the architecture allows that."""
-    try:
-        with torch.device("meta"):
-            return build(config)
-    except ModelMismatch:
+    """Return a network that takes its weights from the tensors, without memory of its own where that is possible.
+
+    `lapped` computes tables when it is built, which needs memory (and importing torch's compiler on the meta device).
+    """
+    if config.get("architecture") != "dac":
+        return build(config)
+    with torch.device("meta"):
         return build(config)
 
 

@@ -9,6 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class Codebook(nn.Module):
+    """The entries [N, d] of one stage under the name `weight`.
+
+    Not nn.Embedding: making one without memory (on the meta device) imports torch's compiler, 800 modules of it.
+    """
+
+    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(codebook_size, codebook_dim))
+        if not self.weight.is_meta:
+            nn.init.normal_(self.weight)
+
+
 class VectorQuantizer(nn.Module):
     """One stage: project D -> d, take the codebook entry that points most nearly the same way, project back."""
 
@@ -16,7 +29,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.in_proj = nn.Conv1d(width, codebook_dim, 1)
         self.out_proj = nn.Conv1d(codebook_dim, width, 1)
-        self.codebook = nn.Embedding(codebook_size, codebook_dim)
+        self.codebook = Codebook(codebook_size, codebook_dim)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Return the codes int64 [R] of latent rows [R, D].
@@ -28,7 +41,7 @@ class VectorQuantizer(nn.Module):
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return what the codes int64 [R] stand for in the latent, [R, D]."""
-        return F.linear(self.codebook(codes), self.out_proj.weight[:, :, 0], self.out_proj.bias)
+        return F.linear(self.codebook.weight[codes], self.out_proj.weight[:, :, 0], self.out_proj.bias)
 
     def table(self) -> Tensor:
         """Return [N + 1, d + 1]: each entry and a 1 that switches the bias on; a last row of zeros for absent codes."""
