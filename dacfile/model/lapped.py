@@ -41,7 +41,7 @@ class LappedConfig:
     hop: int
     codebooks: int
     codebook_size: int = 1024
-    code_dim: int = 8
+    code_dim: int = 16
     width: int = 256
     encoder_blocks: int = 6
     decoder_blocks: int = 8

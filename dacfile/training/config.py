@@ -14,8 +14,8 @@ class TrainingConfig:
 
     model: LappedConfig
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    batch: int = 16
-    frames: int = 64
+    batch: int = 12
+    frames: int = 96
     steps: int = 12000
     warmup: int = 50
     # The learning rate is constant, then falls linearly to nothing over this last share of the steps.

@@ -86,9 +86,3 @@ class Corpus:
         """Return float32 samples of a stretch, shortened where it ends."""
         stop = stretch.samples if samples is None else min(start + samples, stretch.samples)
         return self.audio[stretch.first + start : stretch.first + stop].astype(np.float32) / 32767
-
-
-if __name__ == "__main__":
-    import sys
-
-    prepare(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dacfile.training.corpus import Corpus
+from dacfile.training.corpus import Corpus, Stretch
 
 # Below this level (about -80 dB) a segment is silence and says nothing about a codec.
 SILENCE_RMS = 1e-4
@@ -22,8 +22,10 @@ class SamplerConfig:
     shares: dict[str, float] = field(default_factory=lambda: {"speech": 0.4, "music": 0.4, "environment": 0.2})
     # Files count by length to this power: long ones more, but not in proportion.
     length_power: float = 0.75
-    level_db: float = -20.0
+    level_db: float = -19.0
     level_spread_db: float = 5.0
+    # Share of segments that keep their level within the recording, as files do in use: quiet passages stay quiet.
+    keep_dynamics: float = 0.6
     mix: float = 0.08
     equalise: float = 0.15
     low_pass: float = 0.05
@@ -43,6 +45,7 @@ class Sampler:
         share = [config.shares.get(s.category, 1.0) / weights[s.category] for s in corpus.stretches]
         self.odds = raw * np.array(share)
         self.odds /= self.odds.sum()
+        self.levels: dict[int, float] = {}
 
     def batch(self, size: int, samples: int) -> np.ndarray:
         """Return float32 [size, samples]."""
@@ -61,19 +64,30 @@ class Sampler:
         return (audio * self.random.choice((-1.0, 1.0))).astype(np.float32)
 
     def levelled(self, samples: int) -> np.ndarray:
-        """Return a segment that is not silent, at a random level that does not clip by more than a little."""
+        """Return a segment that is not silent, at a random level, its peak at most 1.
+
+        The level is that of the segment, or that of the whole recording so that the segment keeps its place in it.
+        """
         while True:
-            audio = self.raw(samples)
-            rms = float(np.sqrt(np.mean(audio**2)))
+            chosen = int(self.random.choice(len(self.odds), p=self.odds))
+            audio = self.raw(self.corpus.stretches[chosen], samples)
+            rms = root_mean_square(audio)
             if rms > SILENCE_RMS:
                 break
+        if self.random.random() < self.config.keep_dynamics:
+            rms = self.recording_level(chosen)
         level = self.config.level_db + self.config.level_spread_db * self.random.standard_normal()
-        gain = min(10 ** (level / 20) / rms, 1.0 / max(1e-6, float(np.abs(audio).max())))
+        gain = min(10 ** (level / 20) / rms, 1.0 / float(np.abs(audio).max()))
         return audio * gain
 
-    def raw(self, samples: int) -> np.ndarray:
-        """Return a random stretch of the corpus, padded with zeros where it is too short."""
-        stretch = self.corpus.stretches[self.random.choice(len(self.odds), p=self.odds)]
+    def recording_level(self, chosen: int) -> float:
+        """Return the RMS of a whole stretch, measured once."""
+        if chosen not in self.levels:
+            self.levels[chosen] = root_mean_square(self.corpus.read(self.corpus.stretches[chosen]))
+        return self.levels[chosen]
+
+    def raw(self, stretch: Stretch, samples: int) -> np.ndarray:
+        """Return a random part of a stretch, padded with zeros where it is too short."""
         start = int(self.random.integers(0, max(1, stretch.samples - samples + 1)))
         audio = self.corpus.read(stretch, start, samples)
         return np.pad(audio, (0, samples - len(audio)))
@@ -93,3 +107,8 @@ class Sampler:
 def filtered(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Return audio with a zero-phase frequency response [samples // 2 + 1] applied (circularly)."""
     return np.fft.irfft(np.fft.rfft(audio) * response, len(audio))
+
+
+def root_mean_square(audio: np.ndarray) -> float:
+    """Return the RMS of samples [n]."""
+    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))

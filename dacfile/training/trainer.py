@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from dacfile.errors import ModelMismatch
+from dacfile.model.base import Model
 from dacfile.model.lapped import Lapped
 from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
@@ -27,6 +30,7 @@ VALIDATION_SECONDS = 5.0
 # Every so many stretches of the corpus are kept out of training to validate on.
 VALIDATION_STRIDE = 24
 LOG_EVERY = 50
+CHECKPOINT = "last.pt"
 
 
 class Trainer:
@@ -54,6 +58,17 @@ class Trainer:
         self.model.cpu()
         start(self.model, samples, table)
         self.model.to(self.device)
+        self.quantizer.reset()
+        self.average.load_state_dict(self.model.state_dict())
+
+    def warm_start(self, model: Model) -> None:
+        """Start from the weights of a model of the same configuration.
+
+        Raises ModelMismatch for another configuration.
+        """
+        if model.config != self.model.config:
+            raise ModelMismatch(f"the weights are of another configuration: {model.config}, not {self.model.config}")
+        self.model.load_state_dict(model.state_dict())
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
 
@@ -184,21 +199,40 @@ def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, level_
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-def run(trainer: Trainer, folder: Path, report: Callable[[str], None]) -> None:
-    """Train until the configured number of steps, logging to `folder`/log.csv and saving `folder`/last.pt."""
+def run(trainer: Trainer, folder: Path) -> None:
+    """Train until the configured number of steps.
+
+    Appends step, seconds, learning rate and mean losses to `folder`/log.csv and validation scores to
+    `folder`/validation.jsonl, and keeps the checkpoint `folder`/last.pt.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config, sums, begun = trainer.config, dict[str, float](), time.perf_counter()
-    with open(folder / "log.csv", "a", newline="") as handle:
-        log = csv.writer(handle)
+    with tqdm(total=config.steps, initial=trainer.step_number, unit="step") as progress:
         while trainer.step_number < config.steps:
             for name, value in trainer.step().items():
                 sums[name] = sums.get(name, 0.0) + value / LOG_EVERY
+            progress.update()
             if trainer.step_number % LOG_EVERY == 0:
-                row = [trainer.step_number, f"{time.perf_counter() - begun:.1f}", *(f"{v:.4f}" for v in sums.values())]
-                log.writerow(row)
-                handle.flush()
-                report(" ".join(map(str, row)))
+                log_losses(folder / "log.csv", trainer, time.perf_counter() - begun, sums)
+                progress.set_postfix({name: f"{value:.3f}" for name, value in sums.items()})
                 sums.clear()
             if trainer.step_number % config.validate_every == 0 or trainer.step_number == config.steps:
-                trainer.save(folder / "last.pt")
-                report(f"validation {trainer.validate()}")
+                trainer.save(folder / CHECKPOINT)
+                log_scores(folder / "validation.jsonl", trainer)
+
+
+def log_losses(path: Path, trainer: Trainer, seconds: float, losses: dict[str, float]) -> None:
+    """Append one row of the training log, after a heading if it is the first."""
+    row = {"step": trainer.step_number, "seconds": f"{seconds:.1f}", "rate": f"{trainer.learning_rate():.2e}"}
+    new = not path.exists()
+    with path.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, [*row, *losses])
+        if new:
+            writer.writeheader()
+        writer.writerow({**row, **{name: f"{value:.4f}" for name, value in losses.items()}})
+
+
+def log_scores(path: Path, trainer: Trainer) -> None:
+    """Append the validation scores as one line of JSON."""
+    with path.open("a") as handle:
+        handle.write(json.dumps({"step": trainer.step_number, **trainer.validate()}) + "\n")

@@ -1,0 +1,113 @@
+"""`python -m dacfile.training`: make the bundled models and priors, continue them, or fine-tune on one's own audio.
+
+A bundled model from nothing, and its prior (each command resumes where it was stopped):
+
+    python -m dacfile.training prepare corpus/train runs/cache/44100 --rate 44100
+    python -m dacfile.training codec 44k runs/cache/44100 runs/44k
+    python -m dacfile.training export runs/44k dacfile/weights/44k.safetensors
+    python -m dacfile.training prior dacfile/weights/44k.safetensors runs/cache/44100 44k.prior.safetensors
+
+Fine-tuning starts from weights in place of the analytic start, and takes any folder of audio:
+
+    python -m dacfile.training prepare music/ runs/mine --rate 44100
+    python -m dacfile.training codec 44k runs/mine runs/tuned --weights dacfile/weights/44k.safetensors --steps 2000
+    python -m dacfile.training export runs/tuned mine.safetensors && dacz models add mine.safetensors --name mine
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dacfile.model.checkpoint import load_model
+from dacfile.training.config import CONFIGS
+from dacfile.training.corpus import Corpus, prepare
+from dacfile.training.export import export_weights, write_codes
+from dacfile.training.trainer import CHECKPOINT, Trainer, run
+
+
+def train_codec(arguments: argparse.Namespace) -> None:
+    """Train, resume or fine-tune a codec model."""
+    config = CONFIGS[arguments.name]
+    if arguments.steps:
+        config = replace(config, steps=arguments.steps)
+    trainer = Trainer(config, Corpus(arguments.cache), arguments.device)
+    if (arguments.run / CHECKPOINT).exists():
+        trainer.load(arguments.run / CHECKPOINT)
+    elif arguments.weights:
+        trainer.warm_start(load_model(arguments.weights)[0])
+    else:
+        trainer.start()
+    run(trainer, arguments.run)
+
+
+def train_prior(arguments: argparse.Namespace) -> None:
+    """Code the corpus with a model and train the model's prior on the codes."""
+    from dacfile.training.prior_run import train_prior_file
+
+    model, _ = load_model(arguments.weights)
+    codes = arguments.target.with_suffix(".npz") if arguments.codes is None else arguments.codes
+    if not codes.exists():
+        write_codes(model.eval(), Corpus(arguments.cache), codes)
+    train_prior_file(codes, arguments.target, model.facts, minutes=arguments.minutes)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    top = argparse.ArgumentParser(
+        "python -m dacfile.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--threads", type=int, help="processor threads for torch")
+    commands = top.add_subparsers(required=True)
+
+    command = commands.add_parser("prepare", help="decode a folder of audio once, for training")
+    command.add_argument("audio", type=Path)
+    command.add_argument("cache", type=Path)
+    command.add_argument("--rate", type=int, required=True, help="sample rate of the model, Hz")
+    command.set_defaults(action=lambda a: prepare(a.audio, a.cache, a.rate))
+
+    command = commands.add_parser("codec", help="train a model; continues RUN when it holds a checkpoint")
+    command.add_argument("name", choices=sorted(CONFIGS), help="configuration")
+    command.add_argument("cache", type=Path)
+    command.add_argument("run", type=Path)
+    command.add_argument("--steps", type=int, help="steps in all, those already made included")
+    command.add_argument("--weights", type=Path, help="start from these weights")
+    command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    command.set_defaults(action=train_codec)
+
+    command = commands.add_parser("export", help="write the averaged weights of a run in half precision")
+    command.add_argument("run", type=Path)
+    command.add_argument("target", type=Path)
+    command.add_argument("--description", default="")
+    command.add_argument("--licence", default="")
+    command.set_defaults(action=export)
+
+    command = commands.add_parser("prior", help="train the prior of a model")
+    command.add_argument("weights", type=Path)
+    command.add_argument("cache", type=Path)
+    command.add_argument("target", type=Path)
+    command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
+    command.add_argument("--codes", type=Path, help="keep the corpus' codes here, or take them from here")
+    command.set_defaults(action=train_prior)
+    return top
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write the weights of a run as a native file."""
+    people = {"description": arguments.description, "licence": arguments.licence, "source": "dacfile"}
+    export_weights(arguments.run / CHECKPOINT, arguments.target, people)
+
+
+def main() -> None:
+    """Run one command."""
+    arguments = parser().parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    arguments.action(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Training: the start works before the first step, steps improve it, and a resumed run is the same run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dacfile.errors import ModelMismatch
+from dacfile.model.checkpoint import load_model
+from dacfile.model.lapped import Lapped, LappedConfig
+from dacfile.quality.spectral import mel_distance
+from dacfile.training.config import CONFIGS, TrainingConfig
+from dacfile.training.corpus import Corpus, prepare
+from dacfile.training.export import encode_corpus, export_weights
+from dacfile.training.losses import ReconstructionLoss
+from dacfile.training.noise import flat_noise, synthesise
+from dacfile.training.sampler import Sampler, SamplerConfig
+from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
+
+NUMBERS = LappedConfig(
+    rate=16000, hop=64, codebooks=3, codebook_size=64, code_dim=8, width=48, encoder_blocks=1, decoder_blocks=1,
+    split=16, quadrature=16, noise_frames=64,
+)  # fmt: skip
+CONFIG = TrainingConfig(NUMBERS, batch=4, frames=64, steps=12, warmup=2, validate_every=6)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A few seconds of gliding tones and noise, one file in stereo."""
+    folder = tmp_path_factory.mktemp("audio")
+    random = np.random.default_rng(0)
+    time = np.arange(3 * 22050) / 22050
+    for i in range(4):
+        tone = np.sin(2 * np.pi * (200 + 150 * i) * time * (1 + 0.1 * time))
+        audio = 0.2 * tone + 0.02 * random.standard_normal(len(time))
+        channels = audio[:, None] if i else np.stack([audio, 0.5 * audio], 1)
+        (folder / "speech").mkdir(exist_ok=True)
+        soundfile.write(folder / "speech" / f"{i}.wav", channels, 22050)
+    prepare(folder, folder / "cache", 16000)
+    return Corpus(folder / "cache")
+
+
+@pytest.fixture(scope="module")
+def noise() -> torch.Tensor:
+    return torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def trainer(corpus: Corpus, noise: torch.Tensor) -> Trainer:
+    made = Trainer(CONFIG, corpus)
+    made.start(noise, segments=40)
+    return made
+
+
+def test_the_cache_holds_every_coded_channel(corpus: Corpus) -> None:
+    assert [s.name for s in corpus.stretches] == [
+        "speech/0.wav:mid", "speech/0.wav:side", "speech/1.wav:mono", "speech/2.wav:mono", "speech/3.wav:mono",
+    ]  # fmt: skip
+    assert {s.category for s in corpus.stretches} == {"speech"}
+    assert abs(corpus.stretches[2].samples - 48000) <= 1
+    assert np.abs(corpus.read(corpus.stretches[2])).max() == pytest.approx(0.25, abs=0.06)
+
+
+def test_segments_are_levelled_and_repeatable(corpus: Corpus) -> None:
+    config = SamplerConfig(level_db=-20.0, level_spread_db=0.0, keep_dynamics=0.0, mix=0.0, equalise=0.0, low_pass=0.0)
+    batch = Sampler(corpus, config, seed=3).batch(4, 4000)
+    np.testing.assert_array_equal(batch, Sampler(corpus, config, seed=3).batch(4, 4000))
+    np.testing.assert_allclose(np.sqrt((batch**2).mean(1)), 0.1, rtol=1e-3)
+
+
+def test_the_loss_is_the_mel_distance() -> None:
+    torch.manual_seed(0)
+    reference, estimate = 0.1 * torch.randn(2, 1, 8192)
+    loss = ReconstructionLoss(16000).eval()
+    mel, stft = loss(estimate, reference)
+    torch.testing.assert_close(mel, mel_distance(reference, estimate, 16000)[0], rtol=1e-4, atol=1e-4)
+    assert float(loss(reference, reference)[1]) == 0.0
+    assert float(stft) > 0.5
+
+
+def test_flat_noise_is_nearer_to_noise_than_noise_is() -> None:
+    table = flat_noise(16000, 64, 128, steps=150, span=128)
+    source, other = torch.randn(2, 128, 64, generator=torch.Generator().manual_seed(5))
+    reference = synthesise(source * 0.1)
+    flat = float(mel_distance(reference, synthesise(table * 0.1), 16000))
+    random = float(mel_distance(reference, synthesise(other * 0.1), 16000))
+    assert flat < 0.9 * random
+
+
+def test_the_analytic_start_beats_random_weights(trainer: Trainer, corpus: Corpus) -> None:
+    untrained = Lapped(vars(NUMBERS)).eval()
+    random, started = evaluate(untrained, corpus), evaluate(trainer.average, corpus)
+    assert started["mel"] < 0.5 * random["mel"]
+    assert started["si_sdr"] > 3.0 > random["si_sdr"]
+
+
+def test_training_improves_on_the_start(trainer: Trainer, corpus: Corpus) -> None:
+    before = evaluate(trainer.model.eval(), corpus)["mel"]
+    trainer.model.train()
+    for _ in range(CONFIG.steps):
+        trainer.step()
+    assert evaluate(trainer.model.eval(), corpus)["mel"] < before
+
+
+def test_a_resumed_run_is_the_same_run(corpus: Corpus, noise: torch.Tensor, tmp_path: Path) -> None:
+    through = Trainer(CONFIG, corpus)
+    through.start(noise, segments=40)
+    half = Trainer(CONFIG, corpus)
+    half.start(noise, segments=40)
+    torch.manual_seed(7)
+    run(through, tmp_path / "through")
+    torch.manual_seed(7)
+    for _ in range(6):
+        half.step()
+    half.save(tmp_path / CHECKPOINT)
+    resumed = Trainer(CONFIG, corpus)
+    resumed.load(tmp_path / CHECKPOINT)
+    run(resumed, tmp_path / "resumed")
+    for name, tensor in through.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert (tmp_path / "through" / "validation.jsonl").read_text().count("\n") == 2
+
+
+def test_weights_come_back_from_the_export(trainer: Trainer, corpus: Corpus, tmp_path: Path) -> None:
+    trainer.save(tmp_path / CHECKPOINT)
+    export_weights(tmp_path / CHECKPOINT, tmp_path / "tiny.safetensors", {"description": "a test"})
+    model, _ = load_model(tmp_path / "tiny.safetensors")
+    codes = encode_corpus(model.eval(), corpus)
+    assert set(codes) == {s.name for s in corpus.stretches}
+    assert all(array.dtype == np.uint16 and array.shape[0] == 3 and array.max() < 64 for array in codes.values())
+    warm = Trainer(CONFIG, corpus)
+    warm.warm_start(model)
+    assert warm.validate()["mel"] == pytest.approx(trainer.validate()["mel"], rel=0.05)
+    with pytest.raises(ModelMismatch):
+        Trainer(replace(CONFIG, model=replace(NUMBERS, split=24)), corpus).warm_start(model)
+
+
+@pytest.mark.parametrize(
+    "name, facts", [("44k", (44100, 512, 9)), ("24k", (24000, 320, 32)), ("16k", (16000, 320, 12))]
+)
+def test_bundled_configurations_are_the_published_ones(name: str, facts: tuple[int, int, int]) -> None:
+    model = CONFIGS[name].model
+    assert (model.rate, model.hop, model.codebooks) == facts
+    assert model.codebook_size == 1024
