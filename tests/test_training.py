@@ -141,7 +141,7 @@ def test_weights_come_back_from_the_export(trainer: Trainer, corpus: Corpus, tmp
 
 
 @pytest.mark.parametrize(
-    "name, facts", [("44k", (44100, 512, 9)), ("24k", (24000, 320, 32)), ("16k", (16000, 320, 12))]
+    ("name", "facts"), [("44k", (44100, 512, 9)), ("24k", (24000, 320, 32)), ("16k", (16000, 320, 12))]
 )
 def test_bundled_configurations_are_the_published_ones(name: str, facts: tuple[int, int, int]) -> None:
     model = CONFIGS[name].model
