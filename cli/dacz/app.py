@@ -38,7 +38,6 @@ app.command("decompress")(decompress.command)
 app.command("info")(info.command)
 app.command("verify")(verify.command)
 app.command("compare")(compare.command)
-app.command("compare")(compare.command)
 app.add_typer(models.app, name="models")
 
 
