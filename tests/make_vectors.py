@@ -108,12 +108,14 @@ def likely_codes(
     prior: Prior, kinds: Sequence[int], frames: int, first: int, rng: random.Random, spreads: Sequence[int]
 ) -> Codes:
     """Return codes near the likely ones of a count table, `spreads` apart for each layer."""
-    size, middles = prior.codebook_size, [vector_prior.likeliest(k) for k in range(prior.codebooks)]
+    phases = int(prior.config["phases"])
+
+    def code(layer: int, t: int) -> int:
+        middle = vector_prior.likeliest(layer, (first + t) % phases)
+        return (middle + rng.randrange(-spreads[layer], spreads[layer] + 1)) % prior.codebook_size
 
     def channel(layers: int) -> np.ndarray:
-        near = list(zip(middles, spreads, strict=True))[:layers]
-        rows = [[(m + rng.randrange(-apart, apart + 1)) % size for _ in range(frames)] for m, apart in near]
-        return np.array(rows, np.uint16)
+        return np.array([[code(layer, t) for t in range(frames)] for layer in range(layers)], np.uint16)
 
     return [channel(layers) if layers else None for layers in kinds]
 

@@ -23,9 +23,9 @@ def weights(layer: int, phase: int) -> list[int]:
     return [1 + HEIGHTS[layer] // (1 + (symbol - middle) ** 4) for symbol in range(SIZE)]
 
 
-def likeliest(layer: int) -> int:
-    """Return the symbol with the largest weight in phase 0."""
-    return max(range(SIZE), key=weights(layer, 0).__getitem__)
+def likeliest(layer: int, phase: int) -> int:
+    """Return the symbol with the largest weight."""
+    return max(range(SIZE), key=weights(layer, phase).__getitem__)
 
 
 def make(phases: int) -> CountPrior:
