@@ -140,6 +140,17 @@ def test_weights_come_back_from_the_export(trainer: Trainer, corpus: Corpus, tmp
         Trainer(replace(CONFIG, model=replace(NUMBERS, split=24)), corpus).warm_start(model)
 
 
+def test_training_the_decoder_alone_keeps_the_codes(trainer: Trainer, corpus: Corpus) -> None:
+    tuned = Trainer(replace(CONFIG, decoder_only=True), corpus)
+    tuned.warm_start(trainer.average)
+    for _ in range(4):
+        tuned.step()
+    before, after = (encode_corpus(t.average, corpus) for t in (trainer, tuned))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    moved = tuned.average.decoder.project.weight - trainer.average.decoder.project.weight
+    assert float(moved.abs().max()) > 0
+
+
 @pytest.mark.parametrize(
     ("name", "facts"), [("44k", (44100, 512, 9)), ("24k", (24000, 320, 32)), ("16k", (16000, 320, 12))]
 )

@@ -21,8 +21,9 @@ class QuantizerTrainer(nn.Module):
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, quantizer: LappedQuantizer, dropout: float = 0.5) -> None:
+    def __init__(self, quantizer: LappedQuantizer, dropout: float = 0.5, frozen: bool = False) -> None:
         super().__init__()
+        self.frozen = frozen
         self.quantizer = [quantizer]  # in a list: not a submodule, its parameters belong to the model
         self.dropout = dropout
         books = torch.stack([stage.codebook for stage in quantizer])
@@ -51,7 +52,7 @@ class QuantizerTrainer(nn.Module):
             total = total + step * used
             residual = residual - step
             codes.append(code)
-            if self.training:
+            if self.training and not self.frozen:
                 self.follow(k, stage, projected.detach().flatten(0, 1), code.flatten())
         return total, commitment, torch.stack(codes, 1)
 

@@ -26,7 +26,11 @@ class TrainingConfig:
     mel_weight: float = 15.0
     stft_weight: float = 3.0
     commitment_weight: float = 1.0
+    # Share of segments that are coded with a random number of codebooks only.
+    quantizer_dropout: float = 0.5
     average: float = 0.999
+    # Leave the encoder and the codebooks alone: codes, and any prior trained on them, stay as they are.
+    decoder_only: bool = False
     validate_every: int = 1000
     seed: int = 1
 

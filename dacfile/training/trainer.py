@@ -43,10 +43,18 @@ class Trainer:
         self.validation = held_out
         self.sampler = Sampler(kept, config.sampler, config.seed)
         self.model = Lapped(vars(config.model)).to(self.device)
-        self.quantizer = QuantizerTrainer(self.model.quantizer).to(self.device)
+        self.quantizer = QuantizerTrainer(
+            self.model.quantizer, config.quantizer_dropout, frozen=config.decoder_only
+        ).to(self.device)
+        if config.decoder_only:
+            self.model.encoder.requires_grad_(False)
+            self.model.quantizer.requires_grad_(False)
         self.loss = ReconstructionLoss(config.model.rate).to(self.device)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, betas=(0.8, 0.99), weight_decay=config.weight_decay
+            [p for p in self.model.parameters() if p.requires_grad],
+            config.learning_rate,
+            betas=(0.8, 0.99),
+            weight_decay=config.weight_decay,
         )
         self.average = copy.deepcopy(self.model).eval()
 
