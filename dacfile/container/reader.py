@@ -100,7 +100,11 @@ class Reader:
             walk.start()
         if walk is None:
             raise UsageError("a pipe can be read only once")
-        yield from walk.blocks()
+        for block in walk.blocks():
+            position = self._source.position
+            yield block
+            if self._source.position != position:  # `block` was called in between
+                self._source.seek(position)
         self.tail = walk.tail
 
     def block(self, number: int) -> Block:
