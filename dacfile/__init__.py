@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dacfile.api import compress, decompress, info, load_codec, open, read, verify
+    from dacfile.api import compress, decompress, info, load_codec, open, read
     from dacfile.errors import DaczError
     from dacfile.opened import DaczFile
 
@@ -27,7 +27,6 @@ _HOMES = {
     "load_codec": "dacfile.api",
     "open": "dacfile.api",
     "read": "dacfile.api",
-    "verify": "dacfile.api",
     "DaczError": "dacfile.errors",
     "DaczFile": "dacfile.opened",
 }
@@ -42,7 +41,6 @@ __all__ = [
     "load_codec",
     "open",
     "read",
-    "verify",
 ]
 
 

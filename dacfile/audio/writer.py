@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -26,6 +27,7 @@ SAMPLE_BYTES |= {"ULAW": 1, "ALAW": 1}
 INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ULAW": 16, "ALAW": 16}
 NEAREST = {"PCM_U8": "PCM_S8", "PCM_S8": "PCM_U8", "PCM_32": "PCM_24", "FLOAT": "PCM_24", "DOUBLE": "PCM_24"}
 DEFAULT_SUBTYPE = "PCM_16"  # for sources that were lossy already, or of unknown sample format
+ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h
 UNSAFE_TAGS = ("SOFTWARE",)  # it names the program that wrote the file, which is now another one
 
 
@@ -81,6 +83,8 @@ class AudioWriter:
         self._file: BinaryIO = stream if self._seekable else tempfile.TemporaryFile()  # noqa: SIM115
         self._sink = _Sink(self._file)
         self._sound = soundfile.SoundFile(self._sink, "w", rate, channels, form.subtype, format=container)
+        # libsndfile would put the time of writing into a PEAK chunk of float files; there is no public call for this
+        soundfile._snd.sf_command(self._sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
         self._set_tags(tags)
 
     def __enter__(self) -> AudioWriter:
@@ -97,7 +101,7 @@ class AudioWriter:
         """Write samples float32 [n, C]; full scale is 1."""
         for start in range(0, len(samples), WRITE_FRAMES):
             values = self._convert(samples[start : start + WRITE_FRAMES])
-            self._sink.call(lambda values=values: self._sound.write(values))
+            self._sink.call(partial(self._sound.write, values))
 
     def finish(self) -> None:
         """Complete the file; the stream stays open. Done by leaving the context."""
