@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py                       # everything: about an hour on two cores, then from the cache
     python benchmarks/quality.py --codec 44k:9 --codec opus:12 --quick
+    python benchmarks/quality.py --rate 16000          # the 16k model and the same baselines on clips of 16 kHz
 
 Every clip is really compressed to a file, decompressed and compared with its source after rounding to the source's
 word length. Results of single clips are kept in a cache, keyed by codec (with model id and code), settings and clip.
@@ -21,11 +22,13 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import soundfile
+import soxr
 import torch
 from coders import ROOT, Clip, find_codec
 from scoreboard import update_document, write_report
@@ -35,11 +38,13 @@ from dacfile.quality.scores import BASIC, METRICS, measure
 # Raise this when a metric changes its meaning: cached values are not used again then.
 METRICS_VERSION = 1
 DEFAULT_CLIPS = ROOT.parent / "shared" / "corpus" / "test"
-DEFAULT_CODECS = (
-    *(f"44k:{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 9)),
-    *(f"opus:{rate}" for rate in (6, 8, 12, 16, 24)),
-    *("mp3:32", "mp3:64", "aac:32", "aac:64"),
-)
+BASELINES = (*(f"opus:{rate}" for rate in (6, 8, 12, 16, 24)), "mp3:32", "mp3:64", "aac:32", "aac:64")
+# By the sample rate of the clips (None: every clip at its own): the model to judge, and how many codebooks to use.
+DEPTHS = {
+    None: ("44k", (1, 2, 3, 4, 5, 6, 7, 8, 9)),
+    24000: ("24k", (1, 2, 4, 8, 12, 16, 24, 32)),
+    16000: ("16k", (1, 2, 3, 4, 6, 8, 10, 12)),
+}
 FIELDS = ("codec", "category", "clip", "rate", "channels", "seconds", "bytes", "kbps_per_channel", *METRICS)
 QUICK_STEP = 5
 Row = dict[str, Any]
@@ -47,20 +52,42 @@ Row = dict[str, Any]
 
 def main() -> None:
     options = parse_arguments()
-    names = options.codec or list(DEFAULT_CODECS)
+    names = options.codec or default_codecs(options.rate)
     clips = find_clips(options.clips, QUICK_STEP if options.quick else 1)
-    metrics = BASIC if options.quick else tuple(METRICS)
+    if options.rate:
+        clips = resampled(clips, options.rate, ROOT / "runs" / f"quality-clips-{options.rate}")
+    metrics = options.metrics.split(",") if options.metrics else list(BASIC if options.quick else METRICS)
+    stem = f"quality-{options.rate}" if options.rate else "quality"
     out = options.out or (ROOT / "runs" / "quality-quick" if options.quick else ROOT / "benchmarks" / "results")
-    out.mkdir(parents=True, exist_ok=True)
+    images = out if options.quick or options.out else ROOT / "docs" / "images"
     rows = evaluate_all(names, clips, metrics, options.cache, options.jobs)
-    table = out / "quality-clips.csv"
-    rows = merged(read_rows(table), rows)
+    out.mkdir(parents=True, exist_ok=True)
+    table = out / f"{stem}-clips.csv"
+    rows = merged(read_rows(table), rows, default_codecs(options.rate))
     write_rows(table, rows)
-    if options.quick or options.out:
-        write_report(rows, out, out)
-    else:
-        write_report(rows, out, ROOT / "docs" / "images")
-        update_document(ROOT / "docs" / "quality.md", (out / "quality.md").read_text())
+    write_report(rows, out, images, stem)
+    if images != out and not options.rate:
+        update_document(ROOT / "docs" / "quality.md", (out / f"{stem}.md").read_text())
+
+
+def default_codecs(rate: int | None) -> list[str]:
+    """Return the names of the whole scoreboard for clips of this rate."""
+    model, depths = DEPTHS[rate]
+    return [*(f"{model}:{n}" for n in depths), *BASELINES]
+
+
+def resampled(clips: list[Path], rate: int, folder: Path) -> list[Path]:
+    """Return 16-bit copies at `rate` of the clips that have at least that rate, kept in `folder`."""
+    copies = []
+    for path in clips:
+        clip = Clip.of(path)
+        if clip.rate < rate:
+            continue
+        copies.append(folder / clip.category / f"{path.stem}.flac")
+        if not copies[-1].exists():
+            copies[-1].parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(copies[-1], soxr.resample(clip.read(), clip.rate, rate), rate, subtype="PCM_16")
+    return copies
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -75,9 +102,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the results (default: benchmarks/results)")
     parser.add_argument("--cache", type=Path, default=ROOT / "runs" / "quality-cache")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument(
-        "--quick", action="store_true", help="every fifth clip, no perceptual metrics, results in runs/"
-    )
+    parser.add_argument("--rate", type=int, choices=(16000, 24000), help="resample the clips first: for 16k and 24k")
+    parser.add_argument("--metrics", help=f"some of {','.join(METRICS)}; known values of others are kept")
+    parser.add_argument("--quick", action="store_true", help="every fifth clip, basic metrics, results in runs/")
     return parser.parse_args()
 
 
@@ -92,7 +119,7 @@ def find_clips(folder: Path, step: int) -> list[Path]:
     return [path for group in groups.values() for path in group[::step]]
 
 
-def evaluate_all(names: list[str], clips: list[Path], metrics: tuple[str, ...], cache: Path, jobs: int) -> list[Row]:
+def evaluate_all(names: list[str], clips: list[Path], metrics: Sequence[str], cache: Path, jobs: int) -> list[Row]:
     """Return one row per codec and clip, from the cache where it knows them; failures are reported and left out."""
     todo = [(name, find_codec(name).identity, clip, metrics, cache) for name in names for clip in clips]
     rows: list[Row] = []
@@ -110,7 +137,7 @@ def evaluate_all(names: list[str], clips: list[Path], metrics: tuple[str, ...], 
     return rows
 
 
-def evaluate(name: str, identity: str, path: Path, metrics: tuple[str, ...], cache: Path) -> Row:
+def evaluate(name: str, identity: str, path: Path, metrics: Sequence[str], cache: Path) -> Row:
     """Return the row of one codec and clip, adding to the cache what it does not know yet."""
     clip = Clip.of(path)
     wanted = [m for m in metrics if clip.category == "speech" or m not in ("pesq", "stoi")]
@@ -123,7 +150,7 @@ def evaluate(name: str, identity: str, path: Path, metrics: tuple[str, ...], cac
         known |= {"bytes": size, **measure(clip.read(), decoded, clip.rate, missing)}
         cache.mkdir(parents=True, exist_ok=True)
         write_text(entry, json.dumps(known))
-    return {**describe(name, clip, known["bytes"]), **{m: known[m] for m in wanted}}
+    return {**describe(name, clip, known["bytes"]), **{m: known[m] for m in METRICS if m in known}}
 
 
 def cache_key(identity: str, path: Path) -> str:
@@ -146,11 +173,11 @@ def describe(name: str, clip: Clip, size: int) -> Row:
     }
 
 
-def merged(old: Iterable[Row], new: list[Row]) -> list[Row]:
-    """Return the new rows and those old ones whose codec was not evaluated now, in the order of the scoreboard."""
+def merged(old: Iterable[Row], new: list[Row], names: Sequence[str]) -> list[Row]:
+    """Return the new rows and those old ones whose codec was not evaluated now, in the order of `names`."""
     fresh = {row["codec"] for row in new}
     rows = [row for row in old if row["codec"] not in fresh] + new
-    order = {name: i for i, name in enumerate(DEFAULT_CODECS)}
+    order = {name: i for i, name in enumerate(names)}
     return sorted(rows, key=lambda row: (order.get(row["codec"], len(order)), row["codec"], row["clip"]))
 
 

@@ -73,7 +73,7 @@ def test_rows_survive_the_csv_file_and_old_codecs_are_kept(tmp_path: Path) -> No
     read = list(quality.read_rows(table))
     assert read[:3] == ROWS[:3]
     assert "pesq" not in read[3]
-    rows = quality.merged(read, [{**ROWS[2], "mel": 2.5}])
+    rows = quality.merged(read, [{**ROWS[2], "mel": 2.5}], quality.default_codecs(None))
     assert [(r["codec"], r["mel"]) for r in rows] == [("44k:1", 2.5), ("44k:9", 1.0), ("44k:9", 2.0), ("opus:12", 1.5)]
 
 
