@@ -149,7 +149,7 @@ class PriorNet(nn.Module):
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(Layer(config, k) for k in range(config.codebooks))
-        self.start = nn.Parameter(torch.zeros(2, config.phases, config.width))
+        self.start = nn.Parameter(torch.randn(2, config.phases, config.width) * 0.1)
         self.order: Tensor
         self.position: Tensor
         self.register_buffer("order", order)

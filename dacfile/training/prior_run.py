@@ -41,7 +41,7 @@ def default_config(codebooks: int, codebook_size: int, phases: int = 1) -> Netwo
     if codebooks > 20:
         return replace(config, width=64, hidden=64, head=64, past_width=32)
     if codebooks > 12:
-        return replace(config, width=96, hidden=96, head=96, past_width=32)
+        return replace(config, width=88, hidden=88, head=88, past_width=32)
     return config
 
 
