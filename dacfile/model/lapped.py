@@ -25,8 +25,9 @@ COMPAND_SCALE = 4.0
 ENERGY_FLOOR = 1e-9
 # Natural-log gains of the noise: outside this range it is inaudible or a fault.
 NOISE_GAIN_RANGE = (-14.0, 3.0)
-# Below the split the waveform is coded; noise starts 60 dB down there and has to be learned.
-NOISE_OFFSET_BELOW_SPLIT = -7.0
+# Below the split the waveform is coded, and noise has to be learned: it starts 17 dB under the lowest band's level. Much
+# fainter, and its gain would get no gradient.
+NOISE_OFFSET_BELOW_SPLIT = -2.0
 # A step of the gain head moves the noise by this many nepers, so that its small initial weights can act.
 NOISE_GAIN_STEP = 4.0
 # Offset of the noise table between coded channels, in frames: neighbours must not share noise.
@@ -212,10 +213,15 @@ class Decoder(nn.Module):
     def coefficients(self, hidden: Tensor, noise: Tensor) -> Tensor:
         """Return MDCT coefficients [B, L, hop] from the last hidden state [B, L, width]."""
         hop, config = self.config.hop, self.config
-        tonal, fine, energies = self.project(hidden).float().split([hop, hop, len(self.energy_mean)], -1)
+        low, high, fine, energies = self.project(hidden).split(
+            [config.split, hop - config.split, hop, len(self.energy_mean)], -1
+        )
         envelope = (energies / config.energy_weight + self.energy_mean) @ self.interpolation
         gain = (envelope + NOISE_GAIN_STEP * fine + self.offset).clamp(*NOISE_GAIN_RANGE)
-        return expand(tonal, config.exponent) + gain.exp() * noise
+        # Above the split tones are told in units of the envelope: the companding curve is flat at zero, where they start.
+        scale = envelope[..., config.split :].clamp(*NOISE_GAIN_RANGE).exp()
+        tones = torch.cat([expand(low, config.exponent), scale * high], -1)
+        return tones + gain.exp() * noise
 
     def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
         """Map the latent [B, L, width] to samples [B, (L - 1) hop], from the first frame's second half on."""
