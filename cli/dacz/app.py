@@ -76,8 +76,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         complain(None, "interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Python would complain once more while it flushes at exit.
+    except (BrokenPipeError, SystemExit):
+        # typer turns a broken pipe, and nothing else here, into SystemExit. Python would complain again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
