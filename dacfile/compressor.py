@@ -26,6 +26,7 @@ from dacfile.errors import ModelMismatch, UsageError
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
 from dacfile.model.facts import Facts
+from dacfile.pieces import piece_frames, regroup
 from dacfile.stream import StreamEncoder, WindowCodec
 
 Progress = Callable[[float, float | None], None]  # seconds done, seconds in all
@@ -176,7 +177,8 @@ def _write_blocks(
     maker = BlockMaker(head, codec.facts.frames(material.length), plan.layers, plan.same, silence, prior)
     encoder = StreamEncoder(codec, len(coded))
     done = 0
-    for block in material.blocks() if coded else ():
+    size = piece_frames(codec, codec.facts.encoder_context, max(len(coded), 1)) * head.hop
+    for block in regroup(material.blocks(), size, axis=0) if coded else ():
         samples = plan.apply(block)[:, coded]
         silence.push(samples)
         for ready in maker.push(encoder.push(samples)):

@@ -14,10 +14,9 @@ from dacfile.container import CODED, SAME, TRANSFORM_MID_SIDE, Block, Head, Read
 from dacfile.entropy import Prior
 from dacfile.errors import ModelMismatch, StructureError, UsageError
 from dacfile.model.facts import Facts
+from dacfile.pieces import piece_frames, regroup
 from dacfile.stream import StreamDecoder, WindowCodec
 from dacfile.windows import ABSENT, frames_for
-
-PUSH_SAMPLES = 1 << 22  # decoded samples of all channels that one step may hold
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Sparse:
     def __init__(self, codec: WindowCodec) -> None:
         self._codec = codec
         self.facts, self.name, self.id = codec.facts, codec.name, codec.id
+        self.batch = getattr(codec, "batch", 1)
 
     def encode_windows(self, x: np.ndarray) -> np.ndarray:
         """Encode as the codec does."""
@@ -107,22 +107,22 @@ class Decoder:
         stream = StreamDecoder(self._codec, self.head.channels, stop, first_frame, start)
         patches = Patches(start)
         mid_side = self.head.transform == TRANSFORM_MID_SIDE
-        step = max(PUSH_SAMPLES // (facts.hop * self.head.channels), 1)
+        size = piece_frames(self._codec, facts.decoder_context, self.head.channels)
         missing = end_frame - first_frame
-        for block in self._coded(first_frame, end_frame):
-            patches.add(block, facts)
-            low = max(first_frame - block.first_frame, 0)
-            codes = block.dense(facts.codebooks)[..., low : end_frame - block.first_frame]
+        for codes in regroup(self._codes(first_frame, end_frame, patches), size, axis=-1):
             missing -= codes.shape[-1]
-            for at in range(0, codes.shape[-1], step):
-                samples = patches.apply(stream.push(codes[..., at : at + step]))
-                yield restore(samples, self.head.gains, mid_side)
+            yield restore(patches.apply(stream.push(codes)), self.head.gains, mid_side)
         if missing:
             raise StructureError(f"the file has {missing} frames too few for its length")
         yield restore(patches.apply(stream.finish()), self.head.gains, mid_side)
 
-    def _coded(self, first_frame: int, end_frame: int) -> Iterator[CodedBlock]:
-        return decode_codes(blocks_with(self.reader, first_frame, end_frame), self.head, self._prior, self._codebooks)
+    def _codes(self, first_frame: int, end_frame: int, patches: Patches) -> Iterator[np.ndarray]:
+        """Yield the codes of the frames, uint16 [C, K, t], and note in `patches` where there are none."""
+        blocks = blocks_with(self.reader, first_frame, end_frame)
+        for block in decode_codes(blocks, self.head, self._prior, self._codebooks):
+            patches.add(block, self._codec.facts)
+            low = max(first_frame - block.first_frame, 0)
+            yield block.dense(self.head.codebooks)[..., low : end_frame - block.first_frame]
 
 
 def blocks_with(reader: Reader, first_frame: int, end_frame: int) -> Iterator[Block]:
