@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from dacfile.pieces import PIECE_VALUES, piece_frames, regroup
 @given(lengths=st.lists(st.integers(0, 50), max_size=20), size=st.integers(1, 70), axis=st.sampled_from([0, -1]))
 def test_regrouping_keeps_everything_in_order(lengths: list[int], size: int, axis: int) -> None:
     ends = np.cumsum([0, *lengths])
-    arrays = [np.arange(a, b).reshape(-1, 1) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    arrays = [np.arange(a, b).reshape(-1, 1) for a, b in itertools.pairwise(ends)]
     pieces = list(regroup([array if axis == 0 else array.T for array in arrays], size, axis))
     assert all(piece.shape[axis] == size for piece in pieces[:-1])
     assert all(0 < piece.shape[axis] <= size for piece in pieces)
