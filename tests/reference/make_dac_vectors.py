@@ -2,7 +2,7 @@
 
 Run it in an environment of its own:
     pip install torch numpy einops transformers && pip install --no-deps descript-audio-codec
-    python make_vectors.py
+    python make_dac_vectors.py
 Each file holds: config (JSON), names and shapes of all parameters (JSON), the input, the codes, the decoded samples
 with all codebooks and with two. Weights are not stored: `seeded.tensor` makes them from the names.
 """
