@@ -12,6 +12,7 @@ import pytest
 from audio_files import read, tone, write
 
 from dacfile.audio.files import AudioReader
+from dacfile.audio.writer import AudioWriter, OutputFormat
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
 from dacfile.limits import Limits
 
@@ -144,6 +145,35 @@ def test_a_streamed_wav_is_read_to_its_end(tmp_path: Path, length: int) -> None:
     with AudioReader(io.BytesIO(data)) as reader:
         np.testing.assert_array_equal(np.concatenate(list(reader.blocks())), read(path)[0])
         assert "to the end of the file" in reader.warnings[0]
+
+
+def of_unknown_length(flac: bytes) -> bytes:
+    """Return a FLAC file with 0 for the number of samples, as an encoder writes that could not seek back."""
+    data = bytearray(flac)
+    data[21] &= 0xF0  # STREAMINFO, RFC 9639 section 8.2: 36 bits from bit 108 of it on
+    data[22:26] = bytes(4)
+    return bytes(data)
+
+
+def test_a_streamed_flac_is_read_to_its_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", tone(40_000, 2), container="FLAC")
+    with AudioReader(io.BytesIO(of_unknown_length(path.read_bytes()))) as reader:
+        assert reader.info.samples is None
+        for _ in range(2):
+            np.testing.assert_array_equal(np.concatenate(list(reader.blocks())), read(path)[0])
+
+
+def test_a_streamed_flac_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    data = of_unknown_length(write(tmp_path / "a.flac", tone(40_000, 2), container="FLAC").read_bytes())
+    with pytest.raises(UnsupportedAudio, match="damaged or cut off"):
+        samples_of(io.BytesIO(data[: len(data) // 2]))
+
+
+def test_a_flac_without_samples(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with AudioWriter(stream, OutputFormat("FLAC", "PCM_16", ".flac"), 44_100, 2, 0):
+        pass
+    assert samples_of(stream).shape == (0, 2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -65,6 +65,7 @@ class AudioReader:
         self.path = None if hasattr(source, "read") else Path(source)
         self.name = str(self.path) if self.path else str(getattr(source, "name", "<stream>"))
         self.warnings: list[str] = []
+        self._started = False
         stream: BinaryIO = open(self.path, "rb") if self.path else source  # type: ignore[assignment]  # noqa: SIM115
         self._owned = [stream] if self.path else []
         try:
@@ -160,18 +161,24 @@ class AudioReader:
         return size
 
     def _rewind(self) -> None:
-        if self._sound.tell():
+        if self._started:
             self._sound.close()
             self._stream.seek(0)
             self.warnings.clear()
             self._sound = self._open()
+        self._started = True
 
     def _read(self, frames: int) -> np.ndarray:
-        try:
-            return self._sound.read(frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
+        """Return up to `frames` samples; soundfile's own `read` seeks, which a FLAC of unknown length cannot."""
+        block = np.empty((frames, self.info.channels), np.float32)
+        pointer = soundfile._ffi.cast("float *", block.ctypes.data)
+        count = soundfile._snd.sf_readf_float(self._sound._file, pointer, frames)
+        failure = soundfile._snd.sf_error(self._sound._file)
+        if failure:
             self._check_unchanged()
-            raise UnsupportedAudio(f"the audio is damaged or cut off ({_reason(error)})") from None
+            reason = _reason(soundfile.LibsndfileError(failure))
+            raise UnsupportedAudio(f"the audio is damaged or cut off ({reason})")
+        return block[:count]
 
     def _check_finite(self, block: np.ndarray, done: int) -> None:
         finite = np.isfinite(block)
@@ -210,4 +217,4 @@ class AudioReader:
 
 def _reason(error: Exception) -> str:
     text = getattr(error, "error_string", "") or getattr(error, "prefix", "") or "damaged data"
-    return text.strip().rstrip(".").lower()
+    return text.strip().rstrip(".").lower().removeprefix("error : ").removeprefix("error in ")
