@@ -49,7 +49,7 @@ class LappedConfig:
     kernel: int = 7
     expansion: int = 3
     exponent: float = 0.6
-    split: int = 40
+    split: int = 32
     quadrature: int = 128
     energy_weight: float = 0.8
     noise_frames: int = 1024
