@@ -1,6 +1,6 @@
-"""Many files: compress, decompress, deep verification. What is done with one file is `dacfile.pipeline`'s business.
+"""Many files: compress, decompress, repack, deep verification. What is done with one file is the pipeline's business.
 
-    for event in batch.compress([Path("music")], Path("archive"), CompressSettings()):
+    for event in batch.process(batch.plan_compress([Path("music")], Path("archive")), batch.CompressSettings()):
         ...
 
 Events are those of `dacfile.events`. A second run over the same inputs does no work.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from dacfile.errors import DaczError, NotDacz, OutputExists, StructureError, UsageError
 from dacfile.events import Event, FileSkipped, Started
-from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
+from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan, repack_rules
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.verify import Verification, is_complete, verify_file
 
@@ -70,6 +70,22 @@ class DecompressSettings:
     codec: WindowCodec | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class RepackSettings:
+    """How to repack: keep the first `codebooks` layers; exists: "skip" leaves any output that is there."""
+
+    codebooks: int
+    exists: str = "skip"
+
+
+Settings = CompressSettings | DecompressSettings | RepackSettings
+
+
+def plan_repack(inputs: Sequence[Path], out: Path) -> Plan:
+    """Return what `repack` would look at; raises UsageError for impossible outputs."""
+    return make_plan(inputs, out, repack_rules())
+
+
 def plan_compress(inputs: Sequence[Path], out: Path | None) -> Plan:
     """Return what `compress` would look at; raises UsageError for impossible outputs."""
     return make_plan(inputs, out, compress_rules())
@@ -90,24 +106,25 @@ def plan_decompress(inputs: Sequence[Path], out: Path | None, wanted: str | None
     return make_plan(inputs, out, decompress_rules(suffix))
 
 
-def compress(plan: Plan, settings: CompressSettings, *, jobs: int = 0, stop: Stop | None = None) -> Iterator[Event]:
-    """Compress the files of a plan, `jobs` at a time (0: one a core); yield events.
+def process(plan: Plan, settings: Settings, *, jobs: int = 0, stop: Stop | None = None) -> Iterator[Event]:
+    """Do to the files of a plan what the settings are for, `jobs` files at a time (0: one a core); yield events.
 
     Raises UsageError for impossible settings.
     """
-    _check_exists(settings.exists)
+    if settings.exists not in EXISTS:
+        raise UsageError(f"--exists {settings.exists}: use one of {', '.join(EXISTS)}")
     jobs = _jobs(plan, jobs)
-    return run(plan, _Compress(settings, jobs), jobs=jobs, stop=stop)
+    return run(plan, _action(settings, jobs), jobs=jobs, stop=stop)
 
 
-def decompress(plan: Plan, settings: DecompressSettings, *, jobs: int = 0, stop: Stop | None = None) -> Iterator[Event]:
-    """Decompress the files of a plan, `jobs` at a time (0: one a core); yield events.
-
-    Raises UsageError for impossible settings.
-    """
-    _check_exists(settings.exists)
-    jobs = _jobs(plan, jobs)
-    return run(plan, _Decompress(settings, jobs), jobs=jobs, stop=stop)
+def _action(settings: Settings, jobs: int = 1) -> Action:
+    match settings:
+        case CompressSettings():
+            return _Compress(settings, jobs)
+        case DecompressSettings():
+            return _Decompress(settings, jobs)
+        case RepackSettings():
+            return _Repack(settings)
 
 
 def _jobs(plan: Plan, wanted: int) -> int:
@@ -131,11 +148,6 @@ def verify_deep(path: Path, codecs: Codecs) -> Verification:
     return replace(result, checks=(*result.checks, "audio, to its full length"))
 
 
-def _check_exists(exists: str) -> None:
-    if exists not in EXISTS:
-        raise UsageError(f"--exists {exists}: use one of {', '.join(EXISTS)}")
-
-
 class _Compress:
     """The action of `compress`."""
 
@@ -146,10 +158,8 @@ class _Compress:
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
-        if self.settings.exists == "overwrite":
-            return True
-        if self.settings.exists == "fail":
-            raise OutputExists(f"{task.target} exists already")
+        if self.settings.exists != "skip":
+            return _existing(task, self.settings.exists)
         try:
             complete = is_complete(task.target)
         except NotDacz:
@@ -204,11 +214,7 @@ class _Decompress:
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
-        if self.settings.exists == "overwrite":
-            return True
-        if self.settings.exists == "fail":
-            raise OutputExists(f"{task.target} exists already")
-        return FileSkipped(task.source, f"{task.target.name} exists", done=True)
+        return _existing(task, self.settings.exists)
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         return self.decode(task.source, stream, progress)
@@ -233,6 +239,37 @@ class _Decompress:
         pass
 
 
+class _Repack:
+    """The action of `repack`."""
+
+    def __init__(self, settings: RepackSettings) -> None:
+        self.settings = settings
+
+    def existing(self, task: Task) -> FileSkipped | bool:
+        return _existing(task, self.settings.exists)
+
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+        from dacfile.container import Reader, drop_layers
+
+        begin = time.monotonic()
+        with Reader(task.source) as reader:
+            head = reader.head
+        tail = drop_layers(task.source, stream, self.settings.codebooks)
+        return Outcome(tail.source_samples / head.source_rate, head.channels, time.monotonic() - begin)
+
+    def after(self, task: Task) -> None:
+        pass
+
+
+def _existing(task: Task, exists: str) -> FileSkipped | bool:
+    """Decide about an output of which nothing but its existence counts."""
+    if exists == "overwrite":
+        return True
+    if exists == "fail":
+        raise OutputExists(f"{task.target} exists already")
+    return FileSkipped(task.source, f"{task.target.name} exists", done=True)
+
+
 def compress_stream(source: BinaryIO | Path, target: BinaryIO, settings: CompressSettings) -> Outcome:
     """Compress audio from a stream, which may be a pipe, or a file, to a stream."""
     if isinstance(source, Path):
@@ -248,9 +285,9 @@ def decompress_stream(source: BinaryIO | Path, target: BinaryIO, settings: Decom
     return _Decompress(settings).decode(source, target)
 
 
-def preview(plan: Plan, settings: CompressSettings | DecompressSettings) -> Iterator[Event]:
+def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
     """Yield what a run would do without doing it: Started for files that would be made, else skips and failures."""
-    action: Action = _Compress(settings) if isinstance(settings, CompressSettings) else _Decompress(settings)
+    action = _action(settings)
     yield from (FileSkipped(note.path, note.reason) for note in plan.notes)
     yield from (failure(problem.path, problem.error) for problem in plan.problems)
     for task in plan.tasks:

@@ -268,6 +268,15 @@ def decompress_rules(container_of: Callable[[Path], str]) -> Rules:
     )
 
 
+def repack_rules() -> Rules:
+    """Return the rules for `.dacz` -> `.dacz` of the same name elsewhere."""
+    return Rules(
+        accept=lambda name: name.lower().endswith(DACZ),
+        rename=lambda path: path.name,
+        names_a_file=lambda out: out.suffix.lower() == DACZ,
+    )
+
+
 _SAME_FORMAT = ({".wav", ".wave", ".bwf"}, {".aif", ".aiff"})
 
 

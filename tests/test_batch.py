@@ -36,12 +36,12 @@ def music(tmp_path, make_wav):
 
 def compress(inputs, out, **settings):
     settings.setdefault("codec", StubCodec())
-    return list(batch.compress(batch.plan_compress(inputs, out), CompressSettings(**settings), jobs=2))
+    return list(batch.process(batch.plan_compress(inputs, out), CompressSettings(**settings), jobs=2))
 
 
 def decompress(inputs, out, options=None, **settings):
     plan = batch.plan_decompress(inputs, out, options.format if options else None)
-    return list(batch.decompress(plan, DecompressSettings(options=options, codec=StubCodec(), **settings)))
+    return list(batch.process(plan, DecompressSettings(options=options, codec=StubCodec(), **settings)))
 
 
 def kinds(events, kind):
@@ -254,3 +254,18 @@ def test_a_name_that_gets_too_long_is_one_clear_failure(tmp_path, make_wav):
     event = kinds(compress([tmp_path], None), FileFailed)[0]
     assert "too long" in event.reason
     assert files_below(tmp_path) == ["n" * 251 + ".wav"]
+
+
+def test_repacked_files_are_smaller_and_hold_the_first_layers(music, tmp_path):
+    import dacfile
+
+    compress([music], tmp_path / "out")
+    plan = batch.plan_repack([tmp_path / "out"], tmp_path / "small")
+    events = list(batch.process(plan, batch.RepackSettings(codebooks=1)))
+    assert (events[-1].done, events[-1].exit_code) == (4, 0)
+    for name in files_below(tmp_path / "out"):
+        before, after = (dacfile.open(tmp_path / folder / name) for folder in ("out", "small"))
+        with before, after:
+            np.testing.assert_array_equal(before.codes(codebooks=1), after.codes()[:, :1])
+            assert after.info.file_bytes < before.info.file_bytes
+    assert decompress([tmp_path / "small"], tmp_path / "back")[-1].done == 4

@@ -239,20 +239,35 @@ def test_models_are_listed_shown_and_refused(dacz):
     assert (missing.code, missing.err.count("\n")) == (5, 1)
 
 
+def test_repack_and_salvage(packed, tmp_path, dacz):
+    assert dacz("repack", packed, "-o", tmp_path / "small", "--codebooks", 1).code == 0
+    assert files_below(tmp_path / "small") == files_below(packed)
+    assert (tmp_path / "small" / "a.wav.dacz").stat().st_size < (packed / "a.wav.dacz").stat().st_size
+    whole = (packed / "a.wav.dacz").read_bytes()
+    (tmp_path / "cut.dacz").write_bytes(whole[:-50])
+    done = dacz("salvage", tmp_path / "cut.dacz", "-o", tmp_path / "saved.dacz")
+    assert "1 block saved, 0 lost" in done.out
+    assert dacz("verify", tmp_path / "saved.dacz").code == 0
+    (tmp_path / "head.dacz").write_bytes(whole[:100])
+    lost = dacz("salvage", tmp_path / "head.dacz", "-o", tmp_path / "none.dacz")
+    assert (lost.code, lost.err.count("\n")) == (3, 1)
+    assert not (tmp_path / "none.dacz").exists()
+
+
 def test_help_and_version(dacz):
     assert "Exit codes: 0 all done" in " ".join(dacz("--help").out.split())
     assert dacz("--version").out.startswith("dacz 0.")
-    for command in ("compress", "decompress", "info", "verify", "models", "compare"):
+    for command in ("compress", "decompress", "info", "verify", "models", "repack", "salvage", "compare"):
         assert dacz(command, "--help").code == 0
 
 
 def test_the_live_view_ends_with_totals_and_failures(music, capsys):
-    from dacfile.batch import CompressSettings, compress, plan_compress
+    from dacfile.batch import CompressSettings, plan_compress, process
     from dacz.render import Live, follow
 
     (music / "text.wav").write_text("no audio")
     out = io.StringIO()
-    end = follow(compress(plan_compress([music], music / "out"), CompressSettings()), Live(True, out))
+    end = follow(process(plan_compress([music], music / "out"), CompressSettings()), Live(True, out))
     assert end.exit_code == 2
     assert "2 done, 1 failed" in out.getvalue()
     assert capsys.readouterr().err.startswith(f"dacz: {music}/text.wav: not audio")

@@ -12,7 +12,7 @@ import typer
 
 import dacfile
 from dacfile.errors import DaczError
-from dacz import compare, compress, decompress, info, models, verify
+from dacz import compare, compress, decompress, info, models, repack, salvage, verify
 from dacz.render import complain
 from dacz.text import escape
 
@@ -37,6 +37,8 @@ app.command("compress")(compress.command)
 app.command("decompress")(decompress.command)
 app.command("info")(info.command)
 app.command("verify")(verify.command)
+app.command("repack")(repack.command)
+app.command("salvage")(salvage.command)
 app.command("compare")(compare.command)
 app.add_typer(models.app, name="models")
 

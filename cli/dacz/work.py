@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from dacfile import batch
 from dacfile.atomic import AtomicFile
-from dacfile.batch import CompressSettings, DecompressSettings
+from dacfile.batch import DecompressSettings, Settings
 from dacfile.errors import OutputExists, UsageError
 from dacfile.events import FileFailed, FileSkipped, Started
 from dacfile.plan import Plan
@@ -21,21 +21,16 @@ from dacz.text import escape
 StreamWork = Callable[[BinaryIO | Path, BinaryIO], object]
 
 
-def run(
-    plan: Plan, settings: CompressSettings | DecompressSettings, *, jobs: int, as_json: bool, quiet: bool
-) -> int:
+def run(plan: Plan, settings: Settings, *, jobs: int, as_json: bool, quiet: bool) -> int:
     """Do the work of a plan and show it; return the exit code."""
     stop = Stop()
-    if isinstance(settings, CompressSettings):
-        events = batch.compress(plan, settings, jobs=jobs, stop=stop)
-    else:
-        events = batch.decompress(plan, settings, jobs=jobs, stop=stop)
-    view = choose_view(as_json=as_json, quiet=quiet, compressing=isinstance(settings, CompressSettings))
+    events = batch.process(plan, settings, jobs=jobs, stop=stop)
+    view = choose_view(as_json=as_json, quiet=quiet, compressing=not isinstance(settings, DecompressSettings))
     with interruptible(stop):
         return follow(events, view).exit_code
 
 
-def dry_run(plan: Plan, settings: CompressSettings | DecompressSettings, *, as_json: bool) -> int:
+def dry_run(plan: Plan, settings: Settings, *, as_json: bool) -> int:
     """Print what a run would do; return 0, or 2 when something would fail."""
     code = 0
     for event in batch.preview(plan, settings):
