@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -82,7 +82,9 @@ class AudioWriter:
         self._seekable = stream.seekable()
         self._file: BinaryIO = stream if self._seekable else tempfile.TemporaryFile()  # noqa: SIM115
         self._sink = _Sink(self._file)
-        self._sound = soundfile.SoundFile(self._sink, "w", rate, channels, form.subtype, format=container)
+        self._sound = self._sink.call(
+            partial(soundfile.SoundFile, self._sink, "w", rate, channels, form.subtype, format=container)
+        )
         # libsndfile would put the time of writing into a PEAK chunk of float files; there is no public call for this
         soundfile._snd.sf_command(self._sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
         self._set_tags(tags)
@@ -170,14 +172,15 @@ class _Sink:
         """Let go of the stream: what libsndfile does when it is closed goes nowhere."""
         self._stream = io.BytesIO()
 
-    def call(self, step: Callable[[], object]) -> None:
-        """Run a step of libsndfile and raise the stream's own error if there was one."""
+    def call(self, step: Callable[[], Any]) -> Any:
+        """Return what a step of libsndfile gives; raise the stream's own error if there was one."""
         try:
-            step()
+            result = step()
         except (soundfile.SoundFileError, AssertionError) as error:
             raise self._error or OSError(f"writing failed: {error}") from None
         if self._error is not None:
             raise self._error
+        return result
 
 
 def _container(form: OutputFormat, rate: int, channels: int, samples: int, masked: bool) -> str:
