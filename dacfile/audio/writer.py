@@ -179,6 +179,7 @@ class _Sink:
         except (soundfile.SoundFileError, AssertionError) as error:
             raise self._error or OSError(f"writing failed: {error}") from None
         if self._error is not None:
+            self.detach()
             raise self._error
         return result
 
