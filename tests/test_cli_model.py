@@ -1,0 +1,58 @@
+"""`dacz` with the bundled 44k model, without any stand-in: what a new user does first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import files_below
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CLIPS = {"music/crazy_glue.flac": 3.0, "speech/common_voice_48k.wav": 2.0}  # seconds taken of each
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for name, seconds in CLIPS.items():
+        info = soundfile.info(EXAMPLES / name)
+        samples, rate = soundfile.read(EXAMPLES / name, frames=round(seconds * info.samplerate) + 1)
+        (folder / name).parent.mkdir(exist_ok=True)
+        soundfile.write(folder / name, samples, rate, info.subtype)
+    return folder
+
+
+def test_a_folder_there_and_back(clips, tmp_path, dacz):
+    packed, back = tmp_path / "packed", tmp_path / "back"
+    assert dacz("compress", clips, "-o", packed, "--model", "44k", "--verify").code == 0
+    assert dacz("verify", packed, "--deep").code == 0
+    assert dacz("decompress", packed, "-o", back).code == 0
+    assert files_below(back) == files_below(clips)
+    for name in files_below(clips):
+        before, rate = soundfile.read(clips / name, always_2d=True)
+        after, rate_after = soundfile.read(back / name, always_2d=True)
+        assert (before.shape, rate) == (after.shape, rate_after)
+        correlation = np.corrcoef(before[:, 0], after[:, 0])[0, 1]
+        assert correlation > 0.7, name
+        bits = (packed / (name + ".dacz")).stat().st_size * 8 / len(before) * rate
+        assert bits / before.shape[1] < 10_000, name
+
+
+def test_the_same_input_gives_the_same_bytes(clips, tmp_path, dacz):
+    for out in ("one", "two"):
+        assert dacz("compress", clips / "speech", "-o", tmp_path / out, "--model", "44k").code == 0
+    one, two = ((tmp_path / out / "common_voice_48k.wav.dacz").read_bytes() for out in ("one", "two"))
+    assert one == two
+
+
+def test_fewer_codebooks_are_smaller(clips, tmp_path, dacz):
+    source = clips / "speech" / "common_voice_48k.wav"
+    sizes = []
+    for count in (1, 4, 9):
+        target = tmp_path / f"{count}.dacz"
+        assert dacz("compress", source, "-o", target, "--codebooks", count).code == 0
+        sizes.append(target.stat().st_size)
+    assert sizes == sorted(sizes)
+    assert dacz("compress", source, "-o", tmp_path / "x.dacz", "--codebooks", 10).code == 1
