@@ -73,7 +73,7 @@ def test_the_same_only_as_long_as_it_is() -> None:
     assert plan(samples).same == (False, True, False)
 
 
-@pytest.mark.parametrize(("side", "layers"), [(0.5, 9), (0.25, 7), (0.125, 5), (0.01, 1), (1e-5, 1)])
+@pytest.mark.parametrize(("side", "layers"), [(0.125, 6), (0.03, 3), (0.01, 3), (1e-5, 3)])
 def test_the_weaker_the_side_the_fewer_its_layers(side: float, layers: int) -> None:
     decided = plan(stereo(0.5, side))
     assert decided.mid_side
@@ -83,7 +83,13 @@ def test_the_weaker_the_side_the_fewer_its_layers(side: float, layers: int) -> N
 def test_a_strong_side_makes_the_mid_the_weaker_one() -> None:
     decided = plan(stereo(0.125, 0.5))
     assert decided.mid_side
-    assert decided.layers == (5, 9)
+    assert decided.layers == (6, 9)
+
+
+def test_a_mid_and_a_side_of_similar_level_are_left_alone() -> None:
+    decided = plan(stereo(0.5, 0.4))
+    assert not decided.mid_side
+    assert decided.layers == (9, 9)
 
 
 @pytest.mark.parametrize("right", [0.0, 0.01])
@@ -130,7 +136,7 @@ def test_layers_fall_with_the_difference_and_never_to_none(codebooks: int) -> No
     depths = [weaker_layers(codebooks, d) for d in range(0, 200, 3)]
     assert depths[0] == codebooks
     assert depths == sorted(depths, reverse=True)
-    assert min(depths) == 1
+    assert min(depths) == -(-codebooks // 3)
 
 
 def test_mid_side_is_undone() -> None:

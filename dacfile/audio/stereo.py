@@ -14,8 +14,9 @@ STEREO = ("auto", "lr", "ms")
 TARGET = -16.0  # LUFS of a coded channel: the level at which models are trained
 GAIN_STEPS = 256  # per dB: gains are Q7.8
 GAIN_MIN, GAIN_MAX = -32768, 32767
-DB_PER_LAYER = 3.0  # what one layer of the weaker channel may cost less, per 3 dB that it is weaker
-LR_MARGIN = 6.0  # dB by which left and right must differ more than mid and side do before they are coded as they are
+MID_SIDE_FROM = 8.0  # dB between mid and side from which they are coded in place of left and right
+DEPTH_SPAN = 36.0  # dB over which the weaker one's layers would fall from all to none...
+LEAST_DEPTH = 1 / 3  # ...but never below this share: fewer sound worse than none
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def weaker_layers(codebooks: int, difference: float) -> int:
     """Return the layers of the weaker one of mid and side, `difference` dB below the other.
 
     Left and right get the sum of both errors. A channel that is d dB weaker has an error that is d dB weaker at equal
-    depth; layers that would push it further below the stronger one's error are not heard. A layer is worth about 3 dB.
+    depth; layers that would push it further below the stronger one's error are not heard (docs/decisions.md).
     """
-    return max(1, codebooks - round(difference / DB_PER_LAYER))
+    return max(math.ceil(codebooks * LEAST_DEPTH), round(codebooks * (1 - difference / DEPTH_SPAN)))
 
 
 def quantised_gain(loudness: float, peak: float) -> int:
@@ -148,10 +149,11 @@ def quantised_gain(loudness: float, peak: float) -> int:
 def _prefers_mid_side(levels: Levels, stereo: str) -> bool:
     """Say whether two channels are coded as mid/side.
 
-    Mid/side is better on average and lets the side have fewer layers. Where one channel is silent, or much weaker than
-    the other, it is not: the weak one would be the small difference of two large errors.
+    Where mid and side differ in level the weaker one needs few layers. Where they do not, left and right are better as they
+    are: their noise-filled bands keep a flat spectrum, which a sum of two noises does not have. One channel alone makes
+    mid and side equal.
     """
     if stereo != "auto":
         return stereo == "ms"
-    left, right, mid, side = (max(value, -200.0) for value in levels.loudness)
-    return abs(left - right) <= abs(mid - side) + LR_MARGIN
+    mid, side = (max(value, -200.0) for value in levels.loudness[2:])
+    return abs(mid - side) >= MID_SIDE_FROM
