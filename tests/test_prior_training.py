@@ -14,9 +14,9 @@ from dacfile.entropy import decode_blocks, encode_blocks, load_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior import Recipe, batch_loss, train_network
 from dacfile.training.prior_data import Piece, Sampler, likeness, load_pieces, pair_up, split
-from dacfile.training.prior_export import export
+from dacfile.training.prior_export import export, restore
 from dacfile.training.prior_net import PriorNet
-from dacfile.training.prior_run import blocks_of, default_config, measured_bits, summary, train_prior_file
+from dacfile.training.prior_run import blocks_of, default_config, measured_bits, summary, train_prior, train_prior_file
 
 SMALL = NetworkConfig(3, 16, 4, width=16, hidden=16, taps=3, head=16, own_past=(0,), lags=2, past_width=8)
 RECIPE = Recipe(minutes=0.06, crops=8, length=64, rate=1e-2, warm_up=10, average=0.9, evaluations=4)
@@ -58,6 +58,18 @@ def test_integers_code_what_torch_promised(trained: PriorNet) -> None:
     assert np.allclose(measured_bits(export(trained), [[piece.first]], [0]), np.minimum(promised, 4), atol=0.03)
 
 
+def test_a_prior_restored_for_training_is_the_same_prior(trained: PriorNet) -> None:
+    prior = export(trained)
+    assert export(restore(prior)).id == prior.id
+
+
+def test_training_further_starts_from_the_prior(trained: PriorNet) -> None:
+    heard = []
+    pieces = [structured(seed) for seed in range(200, 210)]
+    train_prior(pieces, SMALL, 0.01, None, heard.append, export(trained))
+    assert heard[0].bits[0] < 2.6
+
+
 def test_one_command_from_codes_to_prior(tmp_path: Path) -> None:
     arrays = {}
     for seed in range(12):
@@ -73,10 +85,10 @@ def test_one_command_from_codes_to_prior(tmp_path: Path) -> None:
         codebooks, codebook_size = 3, 16
 
     target = tmp_path / "x.prior.safetensors"
-    made = train_prior_file(tmp_path / "codes.npz", target, Facts(), minutes=0.02)
+    made = train_prior_file(tmp_path / "codes.npz", target, Facts(), minutes=0.02, model_id=bytes(range(16)))
     prior = load_prior(target)
     assert prior.id == made.id
-    assert prior.info["name"] == "x"
+    assert (prior.info["name"], prior.info["model"]) == ("x", bytes(range(16)).hex())
     report = summary(prior, pieces)
     assert report["stored_bytes"] < report["raw_bytes"]
     stored = encode_blocks(prior, [[pieces[0].first]], [0])

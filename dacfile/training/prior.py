@@ -81,14 +81,16 @@ def train_network(
     config: NetworkConfig,
     recipe: Recipe = Recipe(),
     listen: Callable[[Progress], None] | None = None,
+    start: PriorNet | None = None,
 ) -> PriorNet:
-    """Return the network that did best on held-out pieces; takes `recipe.minutes` of processor time at most."""
+    """Return the network that did best on held-out pieces; takes `recipe.minutes` of processor time at most.
+
+    `start`: a network to train further in place of a new one; its configuration counts.
+    """
     torch.manual_seed(recipe.seed)
     training, held = split(pieces)
-    arrays = [array for piece in training for array in (piece.first, piece.second) if array is not None]
-    known = likeness(arrays, config.codebook_size, config.groups)
-    net = PriorNet(config, torch.from_numpy(known.order))
-    net.start_from(known)
+    net = _new_network(training, config) if start is None else start
+    config = net.config
     averaged = copy.deepcopy(net)
     best, best_bits, stale = copy.deepcopy(net), math.inf, 0
     evaluate = Evaluator(held, config, recipe)
@@ -116,6 +118,14 @@ def train_network(
             break
     best.choose_exponents()
     return best
+
+
+def _new_network(pieces: Sequence[Piece], config: NetworkConfig) -> PriorNet:
+    arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
+    known = likeness(arrays, config.codebook_size, config.groups)
+    net = PriorNet(config, torch.from_numpy(known.order))
+    net.start_from(known)
+    return net
 
 
 def _step(

@@ -1,4 +1,4 @@
-"""From the trained network's weights to the integers of a prior file."""
+"""From the trained network's weights to the integers of a prior file, and back for further training."""
 
 from __future__ import annotations
 
@@ -55,3 +55,23 @@ def export(net: PriorNet, info: dict[str, str] | None = None) -> NetworkPrior:
         rows.append([getattr(layer.exponents, name) for name in EXPONENTS])
     config = {"kind": KIND, "version": 1, **net.config.as_dict(), "exponents": rows}
     return NetworkPrior(config, tensors, info)
+
+
+def restore(prior: NetworkPrior) -> PriorNet:
+    """Return a network with the weights of a prior, to be trained further."""
+    net = PriorNet(prior.sizes, torch.from_numpy(_stacked(prior, "order").astype(np.int64)))
+    with torch.no_grad():
+        net.start.copy_(torch.from_numpy(prior.tensors["start"]) / (UNIT << STATE_SHIFT))
+        for k, layer in enumerate(net.modules_of_codebooks()):
+            e = dict(zip(EXPONENTS, prior.config["exponents"][k], strict=True))
+            e["reference"] = e["past"] = e["head"]
+            for name, parameter in layer.named_parameters():
+                whole = torch.from_numpy(prior.tensors[f"{k}.{name}"]).float()
+                scale = UNIT if name == "recent" else 2.0 ** e[name.removesuffix("_bias")]
+                parameter.copy_(whole / (scale * UNIT if name.endswith("_bias") else scale))
+    net.choose_exponents()
+    return net
+
+
+def _stacked(prior: NetworkPrior, name: str) -> np.ndarray:
+    return np.stack([prior.tensors[f"{k}.{name}"] for k in range(prior.codebooks)])

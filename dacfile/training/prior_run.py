@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from dacfile.entropy import Prior, encode_blocks, raw_size
+from dacfile.entropy import PRIOR_SUFFIX, Prior, encode_blocks, raw_size
+from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior import Progress, Recipe, train_network
 from dacfile.training.prior_counts import train_count_prior
 from dacfile.training.prior_data import Piece, load_pieces, split
-from dacfile.training.prior_export import export
+from dacfile.training.prior_export import export, restore
 
 log = logging.getLogger(__name__)
 BLOCK_FRAMES = 1723  # 20 s at 44.1 kHz: how long a block is when a prior is judged
@@ -68,9 +69,17 @@ def measured_bits(prior: Prior | None, blocks: Sequence[Sequence[np.ndarray]], f
 
 
 def train_prior(
-    pieces: Sequence[Piece], config: NetworkConfig, minutes: float, info: dict[str, str] | None = None
+    pieces: Sequence[Piece],
+    config: NetworkConfig,
+    minutes: float,
+    info: dict[str, str] | None = None,
+    listen: Callable[[Progress], None] | None = None,
+    start: Prior | None = None,
 ) -> Storable:
-    """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces."""
+    """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces.
+
+    `start`: a context-network prior of the same model to train further, which takes a fraction of the time.
+    """
     training, held = split(pieces)
     arrays = [array for piece in training for array in (piece.first, piece.second) if array is not None]
     tables = train_count_prior(arrays, config.codebook_size, config.phases)
@@ -78,7 +87,10 @@ def train_prior(
     step = -(-len(blocks) // MOST_EVALUATED)
     blocks, firsts = blocks[::step], firsts[::step]
     by_counts = measured_bits(tables, blocks, firsts)
-    network = export(train_network(pieces, config, Recipe(minutes=minutes), _tell))
+    recipe, before = Recipe(minutes=minutes), None
+    if isinstance(start, NetworkPrior):
+        recipe, before = replace(recipe, rate=recipe.rate / 4), restore(start)
+    network = export(train_network(pieces, config, recipe, listen or _tell, before))
     by_network = measured_bits(network, blocks, firsts)
     log.info("held out, bits a code: counts %.3f, network %.3f", by_counts.mean(), by_network.mean())
     best: Storable = network if by_network.mean() < by_counts.mean() else tables
@@ -89,27 +101,31 @@ def train_prior(
 
 def _tell(progress: Progress) -> None:
     mean = sum(progress.bits) / len(progress.bits)
-    log.info(
-        "%3.0f %%, step %d: training %.3f, held out %.3f bits a code",
-        100 * progress.done,
-        progress.steps,
-        progress.training_bits,
-        mean,
-    )
+    message = "%3.0f %%, step %d: training %.3f, held out %.3f bits a code"
+    log.info(message, 100 * progress.done, progress.steps, progress.training_bits, mean)
 
 
 def train_prior_file(
-    codes: Path, target: Path, facts: CodeFacts, minutes: float = 20.0, phases: int = 1, name: str = ""
+    codes: Path,
+    target: Path,
+    facts: CodeFacts,
+    minutes: float = 20.0,
+    phases: int = 1,
+    model_id: bytes | None = None,
+    listen: Callable[[Progress], None] | None = None,
 ) -> Storable:
     """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
 
-    `phases` is the period at which the model's codes depend on the frame index. Codebook sizes that are no square get
-    count tables.
+    `phases` is the period at which the model's codes depend on the frame index; `model_id`, 16 bytes, ties the prior to
+    its model. Codebook sizes that are no square get count tables.
     """
     pieces = load_pieces(codes)
-    info = {"name": name or target.name.removesuffix(".prior.safetensors"), "frames": str(_frames(pieces))}
+    info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(_frames(pieces))}
+    if model_id is not None:
+        info["model"] = model_id.hex()
     if math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size:
-        prior = train_prior(pieces, default_config(facts.codebooks, facts.codebook_size, phases), minutes, info)
+        config = default_config(facts.codebooks, facts.codebook_size, phases)
+        prior = train_prior(pieces, config, minutes, info, listen)
     else:
         arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
         prior = train_count_prior(arrays, facts.codebook_size, phases, info)
