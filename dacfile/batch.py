@@ -91,15 +91,23 @@ def plan_compress(inputs: Sequence[Path], out: Path | None) -> Plan:
     return make_plan(inputs, out, compress_rules())
 
 
-def plan_decompress(inputs: Sequence[Path], out: Path | None, wanted: str | None) -> Plan:
-    """Return what `decompress` would look at; the name of an output depends on what the file says of its source."""
+def plan_decompress(inputs: Sequence[Path], out: Path | None, wanted: str | None, force: bool = False) -> Plan:
+    """Return what `decompress` would look at; the name of an output depends on what the file says of its source.
+
+    With `force`, a file may be damaged as long as one of the two copies of its header is intact.
+    """
     from dacfile.audio.writer import output_format
+    from dacfile.container import Reader, salvageable_head
+
+    def head_of(path: Path) -> Head:
+        if force:
+            return salvageable_head(path)
+        with Reader(path) as reader:
+            return reader.head
 
     def suffix(path: Path) -> str:
-        from dacfile.container import Reader
-
-        with Reader(path) as reader:
-            return output_format(reader.head.container_name, reader.head.subtype_name, wanted).suffix
+        head = head_of(path)
+        return output_format(head.container_name, head.subtype_name, wanted).suffix
 
     if wanted is not None:
         output_format("WAV", "PCM_16", wanted)  # an impossible wish is an error of the call, not of each file

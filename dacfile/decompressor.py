@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from typing import BinaryIO
 
 from dacfile.audio.writer import AudioWriter, OutputFormat, output_format
 from dacfile.compressor import Progress
-from dacfile.container import Head, Reader
+from dacfile.container import Head, Reader, SalvageReport, gaps_of, salvage
 from dacfile.decoder import Decoder
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
@@ -17,6 +20,8 @@ from dacfile.stream import WindowCodec
 
 FindCodec = Callable[[Head], WindowCodec]
 FindPrior = Callable[[Head], Prior | None]
+SPOOL_IN_MEMORY = 1 << 24  # bytes of a salvaged copy held in memory before a temporary file is used
+MOST_GAPS = 20  # that are told one by one
 
 
 @dataclass(frozen=True)
@@ -24,29 +29,34 @@ class DecompressOptions:
     """What a user may choose for one file.
 
     `codebooks` caps the layers used; `start` and `duration` are seconds; `format` is "wav", "flac", "aiff", "w64",
-    "caf", or None for the source's own format.
+    "caf", or None for the source's own format; `force` decodes what is intact of a damaged file, silence for the rest.
     """
 
     codebooks: int | None = None
     start: float = 0.0
     duration: float | None = None
     format: str | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
 class Decompressed:
-    """What became of one file: samples per channel, seconds, channels, format, and how many samples were clipped."""
+    """What became of one file: samples per channel, seconds, channels, format, how many samples were clipped, damage.
+
+    `damage` tells what is silent because it was lost, in sentences.
+    """
 
     samples: int
     seconds: float
     channels: int
     form: OutputFormat
     clipped: int
+    damage: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know."""
-        return (f"{self.clipped} samples were clipped",) if self.clipped else ()
+        return (*self.damage, f"{self.clipped} samples were clipped") if self.clipped else self.damage
 
 
 def decompress_file(
@@ -63,7 +73,7 @@ def decompress_file(
     Raises DaczError for a damaged file or impossible options, OSError.
     """
     options = options or DecompressOptions()
-    with Reader(source) as reader:
+    with _opened(source, options.force) as (reader, damage):
         head = reader.head
         form = output_format(head.container_name, head.subtype_name, options.format)
         prior = find_prior(head)
@@ -78,7 +88,39 @@ def decompress_file(
                 done += len(block)
                 if progress:
                     progress(done / head.source_rate, samples / head.source_rate)
-        return Decompressed(stop - start, (stop - start) / head.source_rate, head.channels, form, writer.clipped)
+        damage += _gaps_within(reader, start, stop)
+        seconds = samples / head.source_rate
+        return Decompressed(samples, seconds, head.channels, form, writer.clipped, damage)
+
+
+@contextmanager
+def _opened(source: str | PathLike[str] | BinaryIO, force: bool) -> Iterator[tuple[Reader, tuple[str, ...]]]:
+    """Open a file, or with `force` a salvaged copy of it, and say what had to be guessed about it."""
+    if not force:
+        with Reader(source) as reader:
+            yield reader, ()
+        return
+    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as copy:
+        report = _salvage(source, copy)  # type: ignore[arg-type]
+        with Reader(copy) as reader:  # type: ignore[arg-type]
+            yield reader, report.notes[len(report.gaps) :]
+
+
+def _salvage(source: str | PathLike[str] | BinaryIO, target: BinaryIO) -> SalvageReport:
+    if isinstance(source, (str, PathLike)) or source.seekable():
+        return salvage(source, target)
+    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
+        shutil.copyfileobj(source, spool)
+        return salvage(spool, target)  # type: ignore[arg-type]
+
+
+def _gaps_within(reader: Reader, start: int, stop: int) -> tuple[str, ...]:
+    """Return what is silent of the samples [start, stop) because it was lost, also before an earlier salvage."""
+    rate = reader.head.source_rate
+    gaps = gaps_of(reader.lost, reader.head, reader.source_samples or 0)
+    told = [str(gap) for gap in gaps if gap.start * rate < stop and gap.stop * rate > start]
+    more = len(told) - MOST_GAPS
+    return (*told[:MOST_GAPS], f"and {more} more gaps") if more > 0 else tuple(told)
 
 
 def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int]:

@@ -18,6 +18,9 @@ def command(
     codebooks: Annotated[int | None, typer.Option(help="Use only the first codebooks.")] = None,
     start: Annotated[float, typer.Option(help="Begin at this second.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="Decode this many seconds.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Decode what is intact of damaged files; what is lost becomes silence.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     jobs: Jobs = 0,
@@ -37,7 +40,7 @@ def command(
     from dacz import work
     from dacz.common import gather
 
-    options = DecompressOptions(codebooks=codebooks, start=start, duration=duration, format=wanted)
+    options = DecompressOptions(codebooks=codebooks, start=start, duration=duration, format=wanted, force=force)
     settings = batch.DecompressSettings(options=options, device=device, precision=precision, exists=exists.value)
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
@@ -45,7 +48,7 @@ def command(
         return work.stream(
             sources[0], out, exists.value, suffixes, lambda s, t: batch.decompress_stream(s, t, settings)
         )
-    plan = batch.plan_decompress(sources, out, wanted)
+    plan = batch.plan_decompress(sources, out, wanted, force)
     if dry_run:
         return work.dry_run(plan, settings, as_json=as_json)
     return work.run(plan, settings, jobs=jobs, as_json=as_json, quiet=quiet)

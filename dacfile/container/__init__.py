@@ -15,7 +15,7 @@ from .head import (
 )
 from .reader import Reader
 from .rewrite import drop_layers, rewrite
-from .salvage import Gap, SalvageReport, salvage
+from .salvage import Gap, SalvageReport, gaps_of, salvage, salvageable_head
 from .tags import Picture, Tags, is_valid_key
 from .verify import StructureReport, verify_structure
 from .wire import OtherChunk, Tail
@@ -46,8 +46,10 @@ __all__ = [
     "Tail",
     "Writer",
     "drop_layers",
+    "gaps_of",
     "is_valid_key",
     "rewrite",
     "salvage",
+    "salvageable_head",
     "verify_structure",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from os import PathLike
@@ -28,6 +28,11 @@ class Gap:
     first_block: int
     blocks: int
 
+    def __str__(self) -> str:
+        last = self.first_block + self.blocks - 1
+        which = f"block {last}" if self.blocks == 1 else f"blocks {self.first_block} to {last}"
+        return f"silent from {self.start:.3f} s to {self.stop:.3f} s ({which} lost)"
+
 
 @dataclass(frozen=True)
 class SalvageReport:
@@ -41,6 +46,16 @@ class SalvageReport:
     length_known: bool
     head_was_damaged: bool
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, in sentences: every gap, and what had to be guessed."""
+        notes = [str(gap) for gap in self.gaps]
+        if self.head_was_damaged:
+            notes.append("the header was damaged; its copy was used")
+        if not self.length_known:
+            notes.append("the end of the file is lost; its length is that of the blocks found")
+        return tuple(notes)
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -48,6 +63,12 @@ class _Plan:
     total_frames: int
     source_samples: int
     length_known: bool
+
+
+def salvageable_head(path: str | PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Head:
+    """Return the head of a damaged file, or its copy; raises `ChecksumError` if neither is intact."""
+    with open(path, "rb") as stream:
+        return Scanner(ByteSource(stream), limits).find_head().head
 
 
 def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> SalvageReport:
@@ -68,7 +89,7 @@ def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Li
     found = scanner.scan()
     plan = _plan(found, scanner.most_blocks(found.head))
     missing = _missing(found, plan)
-    gaps = tuple(_gaps(missing, plan, found.head))
+    gaps = gaps_of(missing, found.head, plan.source_samples)
     complete = not missing and plan.length_known
     tail = _write(scanner, found, plan, missing, target, limits, keep_digest=complete)
     kept = plan.blocks - sum(count for _, count in missing)
@@ -163,9 +184,12 @@ def _merge(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _gaps(ranges: list[tuple[int, int]], plan: _Plan, head: Head) -> Iterator[Gap]:
+def gaps_of(ranges: Iterable[tuple[int, int]], head: Head, source_samples: int) -> tuple[Gap, ...]:
+    """Return runs of lost blocks, (first, count), as times; what lies behind the end of the audio is cut off."""
     seconds_per_block = head.frames_per_block * head.hop / head.rate
-    duration = plan.source_samples / head.source_rate
+    duration = source_samples / head.source_rate
+    gaps = []
     for first, count in ranges:
-        start = min(first * seconds_per_block, duration)
-        yield Gap(start, min((first + count) * seconds_per_block, duration), first, count)
+        start, stop = first * seconds_per_block, (first + count) * seconds_per_block
+        gaps.append(Gap(min(start, duration), min(stop, duration), first, count))
+    return tuple(gaps)

@@ -49,7 +49,7 @@ class Scanner:
 
     def scan(self) -> Found:
         """Return all intact parts; raises `ChecksumError` if neither HEAD nor its copy is among them."""
-        found = self._find_head()
+        found = self.find_head()
         for offset in self._candidates(found.head):
             self._take(found, offset)
         return found
@@ -67,7 +67,8 @@ class Scanner:
         """Return the block whose chunk `scan` found at `offset`."""
         return parse_block(self._payload(offset)[1], head)
 
-    def _find_head(self) -> Found:
+    def find_head(self) -> Found:
+        """Return what is found with nothing but a head in it; raises `ChecksumError` if there is no intact one."""
         for offset in chain((len(wire.MAGIC),), self._matches(0)):
             kind, length = self._header(offset)
             if kind in (wire.HEAD, wire.HEAD_COPY) and length <= self._limits.head_bytes and self._is_intact(offset):
