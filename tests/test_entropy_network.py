@@ -218,7 +218,17 @@ def test_inexact_or_incomplete_networks_are_refused(change: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"groups": 7}, {"taps": 2}, {"own_past": [9]}, {"exponents": []}, {"width": -1}, {"width": "x"}, {"lags": 10**9}],
+    [
+        {"groups": 7},
+        {"taps": 2},
+        {"own_past": [9]},
+        {"exponents": []},
+        {"width": -1},
+        {"width": "x"},
+        {"lags": 10**9},
+        {"lags": 4096, "head": 4096, "own_past": [0, 1, 2, 3]},
+        {"taps": 4095, "width": 4096},
+    ],
 )
 def test_impossible_configurations_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(UnsafeWeights):

@@ -22,6 +22,7 @@ STATE_BITS = 9  # log2(UNIT) + STATE_SHIFT
 STATE_LIMIT = 32_767
 EXACT = 1 << 24
 EXPONENTS = ("table", "mix", "back", "head", "group", "member")
+_MOST_NUMBERS = 1 << 26
 _ROWS = 512  # rows of one pass: the working set stays in the second-level cache
 
 
@@ -235,6 +236,9 @@ def _check_sizes(c: NetworkConfig, exponents: list[dict[str, int]]) -> None:
         or max(c.own_past, default=0) >= c.codebooks
     ):
         raise UnsafeWeights("network prior: one row of exponents per codebook; own_past names codebooks")
+    # Against files that are small but would make large arrays: the products of `past`, the windows of `mix`.
+    if len(c.own_past) * c.codebook_size * c.lags * c.head > _MOST_NUMBERS or c.taps * c.width > _MOST_NUMBERS // 4096:
+        raise UnsafeWeights("network prior: sizes beyond what any codec needs")
     for e in exponents:
         if e["table"] > STATE_BITS or e["back"] < STATE_SHIFT or max(e.values()) > 20:
             raise UnsafeWeights("network prior: a weight exponent is out of range")
