@@ -5,7 +5,7 @@ A bundled model from nothing, and its prior (each command resumes where it was s
     python -m dacfile.training prepare corpus/train runs/cache/44100 --rate 44100
     python -m dacfile.training codec 44k runs/cache/44100 runs/44k
     python -m dacfile.training export runs/44k dacfile/weights/44k.safetensors
-    python -m dacfile.training prior dacfile/weights/44k.safetensors runs/cache/44100 44k.prior.safetensors
+    python -m dacfile.training prior dacfile/weights/44k.safetensors corpus/train runs/44k.npz 44k.prior.safetensors
 
 Fine-tuning starts from weights in place of the analytic start, and takes any folder of audio:
 
@@ -17,6 +17,7 @@ Fine-tuning starts from weights in place of the analytic start, and takes any fo
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,9 @@ import torch
 
 from dacfile.model.checkpoint import load_model
 from dacfile.training.config import CONFIGS
-from dacfile.training.corpus import Corpus, prepare
+from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
+from dacfile.training.prior_run import train_prior_file
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 
 
@@ -47,14 +49,12 @@ def train_codec(arguments: argparse.Namespace) -> None:
 
 
 def train_prior(arguments: argparse.Namespace) -> None:
-    """Code the corpus with a model and train the model's prior on the codes."""
-    from dacfile.training.prior_run import train_prior_file
-
-    model, _ = load_model(arguments.weights)
-    codes = arguments.target.with_suffix(".npz") if arguments.codes is None else arguments.codes
-    if not codes.exists():
-        write_codes(model.eval(), Corpus(arguments.cache), codes)
-    train_prior_file(codes, arguments.target, model.facts, minutes=arguments.minutes)
+    """Code a folder of audio with a model, unless that is done, and train the model's prior on the codes."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    model, checkpoint = load_model(arguments.weights)
+    if not arguments.codes.exists():
+        write_codes(model.eval(), find_audio(arguments.audio), arguments.codes)
+    train_prior_file(arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,10 +90,10 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("prior", help="train the prior of a model")
     command.add_argument("weights", type=Path)
-    command.add_argument("cache", type=Path)
+    command.add_argument("audio", type=Path)
+    command.add_argument("codes", type=Path, help="where the codes of the audio are kept, an .npz")
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
-    command.add_argument("--codes", type=Path, help="keep the corpus' codes here, or take them from here")
     command.set_defaults(action=train_prior)
     return top
 

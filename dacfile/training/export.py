@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
 import torch
 from torch.nn.functional import pad
+from tqdm import tqdm
 
+from dacfile.audio.stereo import LevelMeter, plan_channels
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import save_native
-from dacfile.training.corpus import Corpus
-
-# Level at which codes for a prior are made: near where the compressor's gain puts a file.
-CODING_RMS_DB = -20.0
-SILENCE_RMS = 1e-4
 
 
 def export_weights(checkpoint: Path, target: Path, people: Mapping[str, str]) -> bytes:
@@ -24,30 +23,39 @@ def export_weights(checkpoint: Path, target: Path, people: Mapping[str, str]) ->
     return save_native(target, state["config"], state["average"], people)
 
 
-def level(audio: np.ndarray) -> np.ndarray | None:
-    """Return audio at the coding level, limited to a peak of 1; None for silence."""
-    rms = float(np.sqrt(np.mean(audio**2))) if len(audio) else 0.0
-    if rms < SILENCE_RMS:
-        return None
-    return audio * min(10 ** (CODING_RMS_DB / 20) / rms, 1 / float(np.abs(audio).max()))
-
-
 @torch.inference_mode()
-def encode_corpus(model: Model, corpus: Corpus) -> dict[str, np.ndarray]:
-    """Return the codes of every stretch that is not silent, uint16 [K, T], by name."""
-    facts, codes = model.facts, {}
-    for stretch in corpus.stretches:
-        audio = level(corpus.read(stretch))
-        if audio is None:
-            continue
-        frames = facts.frames(len(audio))
-        samples = torch.from_numpy(audio.astype(np.float32))[None]
-        padded = pad(samples, (facts.lead, frames * facts.hop - len(audio)))
-        codes[stretch.name] = model.encode(padded)[0].numpy().astype(np.uint16)
-    return codes
+def encode(model: Model, samples: np.ndarray) -> np.ndarray:
+    """Return the codes uint16 [K, T] of one coded channel, float32 [n] at the model's rate."""
+    facts = model.facts
+    frames = facts.frames(len(samples))
+    padded = pad(torch.from_numpy(samples)[None], (facts.lead, frames * facts.hop - len(samples)))
+    return model.encode(padded)[0].numpy().astype(np.uint16)
 
 
-def write_codes(model: Model, corpus: Corpus, target: Path) -> None:
-    """Write the codes of a corpus as an npz archive, the input of the prior's training."""
+def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (label, codes) for each coded channel, with the gains and the stereo decision of the compressor.
+
+    Labels are "mono", "left" and "right", or "mid" and "side": the prior is trained on pairs. All layers are coded,
+    also where the compressor would leave some out. Files of more than two channels yield their channels as mono.
+    """
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    meter = LevelMeter(rate, audio.shape[1])
+    meter.push(audio)
+    plan = plan_channels(meter.levels(), model.facts.codebooks)
+    pair = ("mid", "side") if plan.mid_side else ("left", "right")
+    coded = plan.apply(audio)
+    for channel in plan.coded:
+        samples = coded[:, channel]
+        if rate != model.facts.rate:
+            samples = soxr.resample(samples, rate, model.facts.rate)
+        label = pair[channel] if audio.shape[1] == 2 and len(plan.coded) == 2 else "mono"
+        yield label, encode(model, np.ascontiguousarray(samples, np.float32))
+
+
+def write_codes(model: Model, paths: Sequence[Path], target: Path) -> None:
+    """Write the codes of audio files as an npz archive, the input of the prior's training."""
+    codes = {}
+    for number, path in enumerate(tqdm(paths, unit="file")):
+        codes.update({f"{number}:{path.name}:{label}": array for label, array in encode_file(model, path)})
     target.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(target, allow_pickle=False, **encode_corpus(model, corpus))
+    np.savez_compressed(target, allow_pickle=False, **codes)
