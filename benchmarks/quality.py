@@ -187,7 +187,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             text = {field: row[field] for field in FIELDS[:3]}
-            yield text | {f: float(row[f]) if "." in row[f] else int(row[f]) for f in FIELDS[3:] if row[f]}
+            yield text | {f: value_of(row[f]) for f in FIELDS[3:] if row[f]}
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
@@ -200,8 +200,12 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 
 def text_of(value: object) -> object:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4f}"
+        return "nan" if math.isnan(value) else f"{value:.4f}"
     return value
+
+
+def value_of(text: str) -> float | int:
+    return int(text) if text.isdigit() else float(text)
 
 
 def write_text(path: Path, text: str) -> None:

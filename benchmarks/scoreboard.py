@@ -68,9 +68,13 @@ def _mean_row(codec: str, category: str, group: Sequence[Row]) -> Row:
         "kbps_per_channel": sum(r["bytes"] for r in group) * 8 / seconds / 1000,
     }
     for metric in HEADINGS:
-        values = [r[metric] for r in group if metric in r and not math.isnan(r[metric])]
-        if values and (category == "speech" or metric not in ("pesq", "stoi")):
-            row[metric] = sum(values) / len(values)
+        if category != "speech" and metric in ("pesq", "stoi"):
+            continue
+        # A mean over those clips that happen to be measured already would be compared with means over all of them.
+        values = [r[metric] for r in group if metric in r]
+        defined = [value for value in values if not math.isnan(value)]
+        if defined and len(values) == len(group):
+            row[metric] = sum(defined) / len(defined)
     return row
 
 

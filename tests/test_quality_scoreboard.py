@@ -42,6 +42,13 @@ def test_means_are_over_clips_and_rates_over_all_seconds() -> None:
     assert ("opus:12", "speech") not in means
 
 
+def test_there_is_no_mean_over_a_part_of_the_clips() -> None:
+    rows = [ROWS[0], row("44k:9", "music", "c", 9000, mel=3.0)]
+    mean = scoreboard.summarise(rows)[0]
+    assert mean["mel"] == 2.0
+    assert "visqol" not in mean
+
+
 def test_stereo_counts_twice_in_the_rate() -> None:
     rows = [{**ROWS[0], "channels": 2, "bytes": 20000}]
     assert scoreboard.summarise(rows)[0]["kbps_per_channel"] == pytest.approx(8.0)
@@ -72,7 +79,8 @@ def test_rows_survive_the_csv_file_and_old_codecs_are_kept(tmp_path: Path) -> No
     quality.write_rows(table, ROWS)
     read = list(quality.read_rows(table))
     assert read[:3] == ROWS[:3]
-    assert "pesq" not in read[3]
+    assert math.isnan(read[3]["pesq"])
+    assert "pesq" not in read[2]
     rows = quality.merged(read, [{**ROWS[2], "mel": 2.5}], quality.default_codecs(None))
     assert [(r["codec"], r["mel"]) for r in rows] == [("44k:1", 2.5), ("44k:9", 1.0), ("44k:9", 2.0), ("opus:12", 1.5)]
 
