@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dacfile.atomic import AtomicFile
-from dacfile.errors import SourceChanged
 from dacfile.opened import DaczFile
 from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file
 
@@ -124,15 +123,15 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
     With `source` also check that the file was made from exactly these samples, and raise SourceChanged if not. Raises
     the DaczError that says what is wrong; returns what was checked.
     """
-    from dacfile.batch import source_digest, verify_deep
+    from dacfile.deep import check_source, verify_deep
     from dacfile.verify import verify_file
 
-    result = verify_deep(Path(path), _codecs("auto", "auto")) if deep else verify_file(Path(path))
-    if source is not None:
-        with DaczFile(path) as file:
-            stored = file.source_digest
-        if source_digest(Path(source)) != stored:
-            raise SourceChanged(f"{source} does not hold the samples that {path} was made from")
+    origin = None if source is None else Path(source)
+    if deep:
+        return verify_deep(Path(path), _codecs("auto", "auto"), origin)
+    result = verify_file(Path(path))
+    if origin is not None:
+        check_source(Path(path), origin)
     return result
 
 

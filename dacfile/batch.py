@@ -1,4 +1,4 @@
-"""Many files: compress, decompress, repack, deep verification. What is done with one file is the pipeline's business.
+"""Many files: compress, decompress, repack. What is done with one file is the pipeline's business.
 
     for event in batch.process(batch.plan_compress([Path("music")], Path("archive")), batch.CompressSettings()):
         ...
@@ -8,26 +8,25 @@ Events are those of `dacfile.events`. A second run over the same inputs does no 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from dacfile.errors import DaczError, NotDacz, OutputExists, StructureError, UsageError
+from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, Started
-from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan, repack_rules
+from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
+from dacfile.repack import Repack, RepackSettings, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
-from dacfile.verify import Verification, is_complete, verify_file
+from dacfile.verify import is_complete, verify_file
 
 if TYPE_CHECKING:
     from dacfile.compressor import CompressOptions
     from dacfile.container import Head
     from dacfile.decompressor import DecompressOptions
-    from dacfile.installed import Codecs
     from dacfile.stream import WindowCodec
 
 EXISTS = ("skip", "overwrite", "fail")
@@ -70,20 +69,7 @@ class DecompressSettings:
     codec: WindowCodec | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class RepackSettings:
-    """How to repack: keep the first `codebooks` layers; exists: "skip" leaves any output that is there."""
-
-    codebooks: int
-    exists: str = "skip"
-
-
 Settings = CompressSettings | DecompressSettings | RepackSettings
-
-
-def plan_repack(inputs: Sequence[Path], out: Path) -> Plan:
-    """Return what `repack` would look at; raises UsageError for impossible outputs."""
-    return make_plan(inputs, out, repack_rules())
 
 
 def plan_compress(inputs: Sequence[Path], out: Path | None) -> Plan:
@@ -132,28 +118,13 @@ def _action(settings: Settings, jobs: int = 1) -> Action:
         case DecompressSettings():
             return _Decompress(settings, jobs)
         case RepackSettings():
-            return _Repack(settings)
+            return Repack(settings)
 
 
 def _jobs(plan: Plan, wanted: int) -> int:
     from dacfile.installed import cores
 
     return max(1, min(wanted or min(cores(), MAX_JOBS), len(plan.tasks)))
-
-
-def verify_deep(path: Path, codecs: Codecs) -> Verification:
-    """Check a file as `verify_file` does, then decode its audio to its full length; needs the model."""
-    from dacfile.container import Reader
-    from dacfile.decoder import Decoder
-    from dacfile.installed import prior_of
-
-    result = verify_file(path)
-    with Reader(path) as reader:
-        decoder = Decoder(reader, codecs.for_head(reader.head), prior_of(reader.head))
-        length = sum(len(block) for block in decoder.samples())
-        if length != reader.source_samples:
-            raise StructureError(f"decodes to {length} samples, its source had {reader.source_samples}")
-    return replace(result, checks=(*result.checks, "audio, to its full length"))
 
 
 class _Compress:
@@ -167,7 +138,7 @@ class _Compress:
 
     def existing(self, task: Task) -> FileSkipped | bool:
         if self.settings.exists != "skip":
-            return _existing(task, self.settings.exists)
+            return existing_output(task, self.settings.exists)
         try:
             complete = is_complete(task.target)
         except NotDacz:
@@ -179,7 +150,9 @@ class _Compress:
     def _is_current(self, task: Task) -> bool:
         """Say whether an output is of this very source: by times, which costs nothing, or by the samples."""
         if self.settings.check:
-            return source_digest(task.source) == _stored_digest(task.target)
+            from dacfile.deep import source_digest, stored_digest
+
+            return source_digest(task.source) == stored_digest(task.target)
         return task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
@@ -222,7 +195,7 @@ class _Decompress:
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
-        return _existing(task, self.settings.exists)
+        return existing_output(task, self.settings.exists)
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         return self.decode(task.source, stream, progress)
@@ -245,37 +218,6 @@ class _Decompress:
 
     def after(self, task: Task) -> None:
         pass
-
-
-class _Repack:
-    """The action of `repack`."""
-
-    def __init__(self, settings: RepackSettings) -> None:
-        self.settings = settings
-
-    def existing(self, task: Task) -> FileSkipped | bool:
-        return _existing(task, self.settings.exists)
-
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
-        from dacfile.container import Reader, drop_layers
-
-        begin = time.monotonic()
-        with Reader(task.source) as reader:
-            head = reader.head
-        tail = drop_layers(task.source, stream, self.settings.codebooks)
-        return Outcome(tail.source_samples / head.source_rate, head.channels, time.monotonic() - begin)
-
-    def after(self, task: Task) -> None:
-        pass
-
-
-def _existing(task: Task, exists: str) -> FileSkipped | bool:
-    """Decide about an output of which nothing but its existence counts."""
-    if exists == "overwrite":
-        return True
-    if exists == "fail":
-        raise OutputExists(f"{task.target} exists already")
-    return FileSkipped(task.source, f"{task.target.name} exists", done=True)
 
 
 def compress_stream(source: BinaryIO | Path, target: BinaryIO, settings: CompressSettings) -> Outcome:
@@ -315,22 +257,3 @@ def _rate_of(source: Path | BinaryIO) -> int:
     if not isinstance(source, Path):
         source.seek(0)
     return rate
-
-
-def source_digest(path: Path) -> bytes:
-    """Return the digest of a source's samples as TAIL holds it; reads the whole file."""
-    from dacfile.audio.files import AudioReader
-    from dacfile.material import DIGEST_BYTES
-
-    digest = hashlib.sha256()
-    with AudioReader(path) as reader:
-        for block in reader.blocks():
-            digest.update(block.astype("<f4").tobytes())
-    return digest.digest()[:DIGEST_BYTES]
-
-
-def _stored_digest(path: Path) -> bytes | None:
-    from dacfile.container import Reader
-
-    with Reader(path) as reader:
-        return reader.tail.source_digest if reader.tail else None

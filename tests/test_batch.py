@@ -222,10 +222,11 @@ def test_a_slower_model_than_the_source_is_worth_a_note(music, tmp_path):
 
 
 def test_deep_verification_decodes(music, tmp_path):
+    from dacfile.deep import verify_deep
     from dacfile.installed import Codecs
 
     compress([music / "a.wav"], tmp_path)
-    result = batch.verify_deep(tmp_path / "a.wav.dacz", Codecs(only=StubCodec()))
+    result = verify_deep(tmp_path / "a.wav.dacz", Codecs(only=StubCodec()))
     assert result.checks[-1] == "audio, to its full length"
     assert result.seconds == 0.5
 
@@ -258,10 +259,11 @@ def test_a_name_that_gets_too_long_is_one_clear_failure(tmp_path, make_wav):
 
 def test_repacked_files_are_smaller_and_hold_the_first_layers(music, tmp_path):
     import dacfile
+    from dacfile.repack import RepackSettings, plan_repack
 
     compress([music], tmp_path / "out")
-    plan = batch.plan_repack([tmp_path / "out"], tmp_path / "small")
-    events = list(batch.process(plan, batch.RepackSettings(codebooks=1)))
+    plan = plan_repack([tmp_path / "out"], tmp_path / "small")
+    events = list(batch.process(plan, RepackSettings(codebooks=1)))
     assert (events[-1].done, events[-1].exit_code) == (4, 0)
     for name in files_below(tmp_path / "out"):
         before, after = (dacfile.open(tmp_path / folder / name) for folder in ("out", "small"))

@@ -1,4 +1,4 @@
-"""`dacz repack`: smaller copies of .dacz files by leaving out codebooks, without decoding them."""
+"""`dacz repack`: smaller .dacz files by leaving out codebooks, without decoding them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from dacz.options import AsJson, DryRun, Exists, ExistsOption, Quiet
 
 def command(
     inputs: Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--output", help="Output folder, or .dacz file for a single input.")],
     codebooks: Annotated[int, typer.Option(min=1, help="Keep the first codebooks of every channel.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Output folder, or .dacz file for a single input.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the files; there is no undo.")] = False,
     exists: ExistsOption = Exists.skip,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
-    """Copy .dacz files with fewer codebooks: smaller, and what is kept decodes as before.
+    """Make .dacz files smaller by leaving out codebooks; what is kept decodes as before.
 
-    Needs neither the source nor the model, and takes milliseconds.
+    Needs neither the source nor the model, and takes milliseconds. Every output is read back before it gets its name.
     """
-    from dacfile import batch
+    from dacfile.errors import UsageError
+    from dacfile.repack import RepackSettings, plan_repack
     from dacz import work
 
-    settings = batch.RepackSettings(codebooks=codebooks, exists=exists.value)
-    plan = batch.plan_repack(inputs, out)
+    if in_place == (out is not None):
+        raise UsageError("give either an output with -o, or --in-place to replace the files themselves")
+    settings = RepackSettings(codebooks=codebooks, exists=exists.value, in_place=in_place)
+    plan = plan_repack(inputs, out)
     if dry_run:
         return work.dry_run(plan, settings, as_json=as_json)
     return work.run(plan, settings, jobs=0, as_json=as_json, quiet=quiet)

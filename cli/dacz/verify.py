@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from dacfile.errors import DaczError
+from dacfile.errors import DaczError, UsageError
 from dacfile.verify import Verification, verify_file
 from dacz.common import DaczFiles, complain_about, expand, worst
 from dacz.text import clock, escape, plural
@@ -18,6 +18,9 @@ from dacz.text import clock, escape, plural
 def command(
     files: DaczFiles,
     deep: bool = typer.Option(False, "--deep", help="Decode the audio too; needs the model."),
+    source: Path | None = typer.Option(
+        None, help="With --deep, for a single file: the audio file that it was made from, to compare with."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object per file."),
     quiet: bool = typer.Option(False, "-q", "--quiet", help="Say only what is wrong."),
 ) -> int:
@@ -28,8 +31,13 @@ def command(
     codes: list[int] = []
     good = 0
     checks: tuple[str, ...] = ()
-    check = _deep_check() if deep else verify_file
-    for path in expand(files, codes):
+    if source is not None and not deep:
+        raise UsageError("--source compares decoded audio: give --deep too")
+    check = _deep_check(source) if deep else verify_file
+    paths = expand(files, codes)
+    if source is not None and len(paths) > 1:
+        raise UsageError("--source belongs to one file: name only that one")
+    for path in paths:
         try:
             result = check(path)
         except (DaczError, OSError) as error:
@@ -48,12 +56,12 @@ def command(
     return worst(codes, good)
 
 
-def _deep_check() -> Callable[[Path], Verification]:
-    from dacfile.batch import verify_deep
+def _deep_check(source: Path | None) -> Callable[[Path], Verification]:
+    from dacfile.deep import verify_deep
     from dacfile.installed import Codecs
 
     codecs = Codecs()
-    return lambda path: verify_deep(path, codecs)
+    return lambda path: verify_deep(path, codecs, source)
 
 
 def _as_dict(path: Path, result: Verification) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Smaller `.dacz` files by leaving out layers: no model, no prior, no decoding."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from dacfile.container import Reader, drop_layers, verify_structure
+from dacfile.errors import OutputExists
+from dacfile.events import FileSkipped
+from dacfile.plan import Plan, Task, find_dacz, make_plan, repack_rules
+from dacfile.runner import Outcome
+
+
+@dataclass(frozen=True)
+class RepackSettings:
+    """How to repack: keep the first `codebooks` layers; exists: "skip" leaves any output that is there.
+
+    in_place: the plan has no outputs, files are replaced; those without more layers are left as they are.
+    """
+
+    codebooks: int
+    exists: str = "skip"
+    in_place: bool = False
+
+
+def plan_repack(inputs: Sequence[Path], out: Path | None) -> Plan:
+    """Return what a repacking would look at; without `out` every file is replaced in place.
+
+    Raises UsageError for impossible outputs.
+    """
+    if out is not None:
+        return make_plan(inputs, out, repack_rules())
+    paths, problems = find_dacz(inputs)
+    tasks = {path.resolve(): path for path in reversed(paths)}  # links stay links; a file with two names is done once
+    return Plan([Task(path, target, path.stat().st_size) for target, path in reversed(tasks.items())], [], problems)
+
+
+class Repack:
+    """The action of a repacking."""
+
+    def __init__(self, settings: RepackSettings) -> None:
+        self.settings = settings
+
+    def existing(self, task: Task) -> FileSkipped | bool:
+        """Decide about an output that is there, which is the source itself in place."""
+        if not self.settings.in_place:
+            if os.path.samefile(task.source, task.target):
+                raise OutputExists(f"{task.target} is the file itself; repack it in place, or give another folder")
+            return existing_output(task, self.settings.exists)
+        if deepest_layer(task.source) > self.settings.codebooks:
+            return True
+        return FileSkipped(task.source, f"has no more than {self.settings.codebooks} codebooks", done=True)
+
+    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
+        """Write the smaller file and read it back: the source may be about to be replaced."""
+        begin = time.monotonic()
+        tail = drop_layers(task.source, stream, self.settings.codebooks)
+        stream.flush()
+        head = verify_structure(stream).head
+        _copy_mode(task.source, stream)
+        return Outcome(tail.source_samples / head.source_rate, head.channels, time.monotonic() - begin)
+
+    def after(self, task: Task) -> None:
+        """Nothing is left to do."""
+
+
+def existing_output(task: Task, exists: str) -> FileSkipped | bool:
+    """Decide about an output of which nothing but its existence counts; raises OutputExists."""
+    if exists == "overwrite":
+        return True
+    if exists == "fail":
+        raise OutputExists(f"{task.target} exists already")
+    return FileSkipped(task.source, f"{task.target.name} exists", done=True)
+
+
+def deepest_layer(path: Path) -> int:
+    """Return the largest number of layers of any channel and block; reads and checks the whole file."""
+    with Reader(path) as reader:
+        return max((len(channel.layers) for block in reader.blocks() for channel in block.channels), default=0)
+
+
+def _copy_mode(source: Path, stream: BinaryIO) -> None:
+    if hasattr(os, "fchmod"):
+        os.fchmod(stream.fileno(), stat.S_IMODE(source.stat().st_mode))
