@@ -30,13 +30,14 @@ _TABLE = np.array(exponential_table(), np.float64)
 
 def counts_of(logits: np.ndarray) -> np.ndarray:
     """Turn whole-numbered `logits` [..., M] into float64 counts that sum to 2**24 - M; overwrites `logits`."""
-    np.subtract(logits.max(-1, keepdims=True), logits, out=logits)
+    # Bare ufuncs in place of methods: for the few rows of a sequential step the call, not the arithmetic, is the cost.
+    np.subtract(np.maximum.reduce(logits, -1, keepdims=True), logits, out=logits)
     np.minimum(logits, TABLE_SIZE - 1, out=logits)
     weights = _TABLE.take(logits.astype(np.intp))
     total = total_count(weights.shape[-1])
-    scale = np.floor((total << _RECIPROCAL_BITS) / weights.sum(-1, keepdims=True))
+    scale = np.floor((total << _RECIPROCAL_BITS) / np.add.reduce(weights, -1, keepdims=True))
     weights *= scale
     weights *= 0.5**_RECIPROCAL_BITS
     np.floor(weights, out=weights)
-    weights[..., 0] += total - weights.sum(-1)
+    weights[..., 0] += total - np.add.reduce(weights, -1)
     return weights

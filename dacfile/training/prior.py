@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +16,8 @@ from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior_data import Piece, Sampler, likeness, split
 from dacfile.training.prior_net import PriorNet
 
-log = logging.getLogger(__name__)
 NAT = 1 / math.log(2)
+COOL_DOWN = 0.7  # of the schedule: from here on the learning rate is below a fifth of its peak
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Recipe:
     warm_up: int = 100  # steps
     average: float = 0.998  # of the weights that are kept
     evaluations: int = 20
-    patience: int = 4  # evaluations without progress before training stops
+    patience: int = 3  # evaluations without progress before the learning rate goes down, or training stops
     seed: int = 0
 
 
@@ -76,6 +75,35 @@ def batch_loss(net: PriorNet, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, in
     return losses, frames
 
 
+class _Clock:
+    """How far training has come, from 0 to 1, in processor time; may be told to come to an end."""
+
+    def __init__(self, minutes: float) -> None:
+        self._began, self._seconds, self._skipped = time.process_time(), 60 * minutes, 0.0
+
+    def done(self) -> float:
+        """Return the position in the schedule, at most 1."""
+        return min(1.0, (time.process_time() - self._began) / self._seconds + self._skipped)
+
+    def skip_to(self, position: float) -> None:
+        """Go on from a later position of the schedule."""
+        self._skipped += max(0.0, position - self.done())
+
+
+class _Best:
+    """The weights that did best on held-out pieces so far, and for how many evaluations none did better."""
+
+    def __init__(self, net: PriorNet, bits: float = math.inf) -> None:
+        self.net, self._bits, self.stale = copy.deepcopy(net), bits, 0
+
+    def offer(self, net: PriorNet, bits: float) -> None:
+        """Keep a copy of the weights if they are better."""
+        if bits < self._bits:
+            self.net, self._bits, self.stale = copy.deepcopy(net), bits, 0
+        else:
+            self.stale += 1
+
+
 def train_network(
     pieces: Sequence[Piece],
     config: NetworkConfig,
@@ -85,39 +113,36 @@ def train_network(
 ) -> PriorNet:
     """Return the network that did best on held-out pieces; takes `recipe.minutes` of processor time at most.
 
+    When `recipe.patience` evaluations bring nothing, the learning rate goes down at once, and then training stops.
     `start`: a network to train further in place of a new one; its configuration counts.
     """
     torch.manual_seed(recipe.seed)
     training, held = split(pieces)
     net = _new_network(training, config) if start is None else start
-    config = net.config
-    averaged = copy.deepcopy(net)
-    best, best_bits, stale = copy.deepcopy(net), math.inf, 0
-    evaluate = Evaluator(held, config, recipe)
-    sampler = Sampler(training, recipe.length, config.phases, recipe.seed)
+    evaluate = Evaluator(held, net.config, recipe)
+    sampler = Sampler(training, recipe.length, net.config.phases, recipe.seed)
     optimiser = torch.optim.AdamW(
         net.parameters(), recipe.rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
-    began, steps, milestone = time.process_time(), 0, 1
-    while stale < recipe.patience:
-        done = (time.process_time() - began) / (60 * recipe.minutes)
-        bits = _step(net, optimiser, sampler, recipe, steps, min(done, 1.0))
+    averaged, best = copy.deepcopy(net), _Best(net, math.inf if start is None else sum(evaluate(start)))
+    clock, steps, done, milestone = _Clock(recipe.minutes), 0, 0.0, 0.0
+    while done < 1 and best.stale < recipe.patience:
+        done = clock.done()
+        bits = _step(net, optimiser, sampler, recipe, steps, done)
         steps += 1
         _follow(averaged, net, min(recipe.average, 1 - 1 / (steps / 3 + 1)))
-        if done * recipe.evaluations < milestone:
+        if done < 1 and done < milestone + 1 / recipe.evaluations:
             continue
-        milestone += 1
+        milestone = done
         held_bits = evaluate(averaged)
+        best.offer(averaged, sum(held_bits))
         if listen:
-            listen(Progress(min(done, 1.0), steps, bits, held_bits))
-        if (mean := sum(held_bits)) < best_bits:
-            best, best_bits, stale = copy.deepcopy(averaged), mean, 0
-        else:
-            stale += 1
-        if done >= 1:
-            break
-    best.choose_exponents()
-    return best
+            listen(Progress(done, steps, bits, held_bits))
+        if best.stale == recipe.patience and done < COOL_DOWN:
+            clock.skip_to(COOL_DOWN)
+            best.stale = 0
+    best.net.choose_exponents()
+    return best.net
 
 
 def _new_network(pieces: Sequence[Piece], config: NetworkConfig) -> PriorNet:

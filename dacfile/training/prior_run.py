@@ -23,6 +23,7 @@ from dacfile.training.prior_export import export, restore
 
 log = logging.getLogger(__name__)
 BLOCK_FRAMES = 1723  # 20 s at 44.1 kHz: how long a block is when a prior is judged
+MOST_WITH_PAST = 9  # layers that look at their own past: each costs about a tenth of the decoding of a single block
 MOST_EVALUATED = 40  # held-out blocks that are really coded at the end
 
 
@@ -38,7 +39,8 @@ class CodeFacts(Protocol):
 
 def default_config(codebooks: int, codebook_size: int, phases: int = 1) -> NetworkConfig:
     """Return the sizes for a model: at most 100 million multiply-adds a second and a few megabytes for any of them."""
-    config = NetworkConfig(codebooks, codebook_size, math.isqrt(codebook_size), phases)
+    own_past = tuple(range(min(codebooks, MOST_WITH_PAST)))
+    config = NetworkConfig(codebooks, codebook_size, math.isqrt(codebook_size), phases, own_past=own_past)
     if codebooks > 20:
         return replace(config, width=64, hidden=64, head=64, past_width=32)
     if codebooks > 12:
