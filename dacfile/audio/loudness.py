@@ -14,6 +14,7 @@ OFFSET = -0.691  # dB; makes a 997 Hz sine of full scale read -3.01 LUFS
 STEPS = 4  # steps of 100 ms in a gating block of 400 ms: an overlap of 75 %
 SHELF = (1681.974450955533, 0.7071752369554196, 3.999843853973347)  # Hz, Q, dB
 HIGH_PASS = (38.13547087602444, 0.5003270373238773)  # Hz, Q
+JOIN_AFTER = 1_000  # small arrays cost more memory than what is in them
 RING_SECONDS = 0.04  # after this the impulse response has fallen by 86 dB
 
 
@@ -63,7 +64,6 @@ class LoudnessMeter:
         self._mid_side = mid_side
         self._held = np.zeros((channels, self._lead), np.float32)
         self._energies: list[np.ndarray] = []  # float64 [signals, steps] each
-        self._rest = np.zeros(4 if mid_side else channels)
         self._samples = 0
 
     def push(self, samples: np.ndarray) -> None:
@@ -73,6 +73,8 @@ class LoudnessMeter:
         while self._held.shape[1] >= self._size:
             self._energies.append(self._measure(self._held[:, : self._size]))
             self._held = self._held[:, self._valid :]
+        if len(self._energies) > JOIN_AFTER:
+            self._energies = [np.concatenate(self._energies, axis=1)]
 
     def integrated(self) -> np.ndarray:
         """Return the loudness of each signal in LUFS, float64 [signals]; call it once, after the last block.
