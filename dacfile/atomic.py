@@ -72,7 +72,7 @@ class AtomicFile:
         with _live_guard:
             if self.temporary in _live:
                 raise TargetBusy(f"{self.target}: is being written already")
-            self._stream = os.fdopen(_open_locked(self.temporary, self.target), "w+b")
+            self._stream = _as_stream(_open_locked(self.temporary, self.target), self.temporary)
             _live.add(self.temporary)
         return self._stream
 
@@ -140,13 +140,30 @@ def _open_locked(path: Path, target: Path) -> int:
                 raise TargetBusy(f"{target}: is being written by another process")
             if _is_still(path, descriptor):
                 if os.fstat(descriptor).st_nlink == 1:
-                    os.ftruncate(descriptor, 0)
+                    _empty(descriptor, path)
                     return descriptor
                 os.unlink(path)  # a second name of a finished file, left by a crash just after it was linked
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # renamed or removed between opening and locking: take the next one
+
+
+def _empty(descriptor: int, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+    except OSError:
+        _unlink_quietly(path)
+        raise
+
+
+def _as_stream(descriptor: int, path: Path) -> BinaryIO:
+    try:
+        return os.fdopen(descriptor, "w+b")
+    except BaseException:
+        _unlink_quietly(path)
+        os.close(descriptor)
+        raise
 
 
 def _lock(descriptor: int) -> bool | None:

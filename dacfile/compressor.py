@@ -80,6 +80,7 @@ def compress_file(
         head = make_head(codec, prior, reader.info, material.samples, plan, options)
         writer = Writer(target, head, reader.info.tags)
         tail = _write_blocks(material, writer, codec, head, plan, prior, progress)
+        reader.check_unchanged()  # a later change must not look older than the output
         return Compressed(
             reader.info, material.samples, material.seconds, tail.file_size, plan, tuple(dict.fromkeys(reader.warnings))
         )

@@ -152,9 +152,9 @@ class _Walk:
             # Links last, so that a folder keeps its own name when a link leads to it too.
             folder = (pending or linked).pop()
             identity = _identity(folder)
-            if identity in self.seen_folders or (identity == self.out and folder is not top):
-                continue
-            if identity is not None:
+            if identity is not None:  # else reading it will tell why
+                if identity in self.seen_folders or (identity == self.out and folder is not top):
+                    continue
                 self.seen_folders.add(identity)
             try:
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -6,6 +6,7 @@ that the models are loaded once and the device sees the work of all files.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import queue
 import threading
@@ -152,11 +153,15 @@ class _Crew:
         with self.guard:
             if self.stop.finishing:
                 return None
-            task = next(self.tasks, None)
-            if task is not None and task.target.parent not in self.swept:
-                self.swept.add(task.target.parent)
-                remove_stale(task.target.parent)
-            return task
+            return next(self.tasks, None)
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what dead processes left in a folder, once, if that is possible."""
+        with self.guard:
+            if folder not in self.swept:
+                self.swept.add(folder)
+                with contextlib.suppress(OSError):
+                    remove_stale(folder)
 
     def _one(self, task: Task) -> None:
         try:
@@ -173,6 +178,7 @@ class _Crew:
 
     def _make(self, task: Task) -> Event:
         overwrite = False
+        self._sweep(task.target.parent)
         if task.target.exists():
             verdict = self.action.existing(task)
             if isinstance(verdict, FileSkipped):

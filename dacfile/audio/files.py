@@ -104,8 +104,17 @@ class AudioReader:
             self._check_finite(block, done)
             done += len(block)
             yield block
-        self._check_unchanged()
+        self.check_unchanged()
         self._check_length(done)
+
+    def check_unchanged(self) -> None:
+        """Raise SourceChanged when the file is not the one that was opened any more, by its size and times."""
+        try:
+            same = self._identify() == self._identity
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise SourceChanged("changed while it was being read; try again when it is at rest")
 
     def _seekable(self, stream: BinaryIO) -> BinaryIO:
         if stream.seekable():
@@ -123,15 +132,16 @@ class AudioReader:
             raise UnsupportedAudio("not audio: the file is empty")
         header = read_wave_header(self._stream)
         self._mask = header.channel_mask if header else 0
-        stream = View(self._stream)  # libsndfile shall judge by content, not by name
+        self._view = View(self._stream)  # libsndfile shall judge by content, not by name
         if header is not None and header.missing:
             self.warnings.append(f"its header promises {header.missing} bytes more than the file has")
         if header is not None and header.data_unknown:
             self.warnings.append("its header does not say how long it is: read to the end of the file")
-            stream = with_data_length(self._stream, header)
+            self._view = with_data_length(self._stream, header)
         try:
-            return soundfile.SoundFile(stream)
+            return soundfile.SoundFile(self._view)
         except (soundfile.LibsndfileError, TypeError) as error:
+            self._check_readable()
             raise UnsupportedAudio(f"not audio that can be read ({_reason(error)})") from None
 
     def _describe(self, limits: Limits) -> SourceInfo:
@@ -174,11 +184,17 @@ class AudioReader:
         pointer = soundfile._ffi.cast("float *", block.ctypes.data)
         count = soundfile._snd.sf_readf_float(self._sound._file, pointer, frames)
         failure = soundfile._snd.sf_error(self._sound._file)
+        self._check_readable()
         if failure:
-            self._check_unchanged()
+            self.check_unchanged()
             reason = _reason(soundfile.LibsndfileError(failure))
             raise UnsupportedAudio(f"the audio is damaged or cut off ({reason})")
         return block[:count]
+
+    def _check_readable(self) -> None:
+        """Raise what went wrong with the stream itself: a bad disk is not bad audio, and never the end of the file."""
+        if self._view.error is not None:
+            raise self._view.error
 
     def _check_finite(self, block: np.ndarray, done: int) -> None:
         finite = np.isfinite(block)
@@ -201,14 +217,6 @@ class AudioReader:
             return None
         facts = os.stat(self.path)
         return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-    def _check_unchanged(self) -> None:
-        try:
-            same = self._identify() == self._identity
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise SourceChanged("changed while it was being read; try again when it is at rest")
 
     def _close_files(self) -> None:
         for file in self._owned:

@@ -71,23 +71,35 @@ def _walk(stream: BinaryIO, file_bytes: int) -> WaveHeader:
 
 
 class View:
-    """A read-only view of a seekable stream, without its name, and where needed with a few bytes replaced."""
+    """A read-only view of a seekable stream, without its name, and where needed with a few bytes replaced.
+
+    `error` is what went wrong when the stream was read: C code takes that for the end of the file.
+    """
 
     def __init__(self, stream: BinaryIO, offset: int = 0, patch: bytes = b"") -> None:
         self._stream, self._offset, self._patch = stream, offset, patch
+        self.error: OSError | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, with the patch in its place."""
+        """Return up to `size` bytes, with the patch in its place; nothing after an error."""
         start = self._stream.tell()
-        data = bytearray(self._stream.read(size))
+        try:
+            data = bytearray(b"" if self.error else self._stream.read(size))
+        except OSError as error:
+            self.error = error
+            return b""
         low, high = max(start, self._offset), min(start + len(data), self._offset + len(self._patch))
         if low < high:
             data[low - start : high - start] = self._patch[low - self._offset : high - self._offset]
         return bytes(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move as the stream itself does."""
-        return self._stream.seek(offset, whence)
+        """Move as the stream itself does; nowhere after an error."""
+        try:
+            return 0 if self.error else self._stream.seek(offset, whence)
+        except OSError as error:
+            self.error = error
+            return 0
 
     def tell(self) -> int:
         """Return the position in the stream."""
