@@ -131,7 +131,7 @@ def test_nonsense_is_refused(codec: Codec) -> None:
 
 def test_out_of_memory_halves_the_batch_and_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(build(CONFIGS["dac-35"]), device="cpu", batch=16)
-    network, batches = codec.model.encode, []
+    network, batches = codec.network.encode, []
 
     def small_device(x: torch.Tensor) -> torch.Tensor:
         batches.append(len(x))
@@ -142,7 +142,7 @@ def test_out_of_memory_halves_the_batch_and_remembers(monkeypatch: pytest.Monkey
     x = noise(20, 150)
     x = x.T.reshape(20, 150)
     expected = codec.encode_windows(x)
-    monkeypatch.setattr(codec.model, "encode", small_device)
+    monkeypatch.setattr(codec.network, "encode", small_device)
     np.testing.assert_array_equal(codec.encode_windows(x), expected)
     assert batches == [16, 8, 4, 4, 4, 4, 4]
     assert codec.batch == 4
@@ -157,7 +157,7 @@ def test_out_of_memory_for_a_single_window_is_an_error(monkeypatch: pytest.Monke
     def no_memory(x: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("no")
 
-    monkeypatch.setattr(codec.model, "encode", no_memory)
+    monkeypatch.setattr(codec.network, "encode", no_memory)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         codec.encode_windows(np.zeros((2, 150), np.float32))
 
