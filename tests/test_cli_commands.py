@@ -270,4 +270,5 @@ def test_the_live_view_ends_with_totals_and_failures(music, capsys):
     end = follow(process(plan_compress([music], music / "out"), CompressSettings()), Live(True, out))
     assert end.exit_code == 2
     assert "2 done, 1 failed" in out.getvalue()
+    assert " : 1, " in out.getvalue()
     assert capsys.readouterr().err.startswith(f"dacz: {music}/text.wav: not audio")

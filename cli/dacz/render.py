@@ -144,7 +144,7 @@ class Live:
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"), console=self.console
         )
         self.task: TaskID | None = None
-        self.meter = Meter()
+        self.meter = Meter(compressing)
 
     def show(self, event: Event) -> None:
         self.summary.add(event)
@@ -176,12 +176,12 @@ class Live:
 class Meter:
     """Running figures of a batch: what the live view shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, compressing: bool) -> None:
+        self.compressing = compressing
         self.begin = time.monotonic()
         self.files = self.done = self.failed = self.skipped = 0
         self.bytes_all = self.bytes_seen = self.bytes_worked = self.bytes_in = self.bytes_out = 0
         self.seconds = 0.0
-        self.sizes: dict[Path, int] = {}
         self.running: dict[Path, float] = {}
 
     def add(self, event: Event) -> None:
@@ -223,6 +223,9 @@ class Meter:
         parts = [f"{clock(self.audio)} of audio", f"{number(self.audio / elapsed)} x real time"]
         if self.bytes_out and self.seconds:
             parts.append(f"{size(self.bytes_in)} -> {size(self.bytes_out)}")
+            if self.compressing:
+                parts.append(ratio(self.bytes_in, self.bytes_out))
+            parts.append(kbps((self.bytes_out if self.compressing else self.bytes_in) * 8 / self.seconds))
         left = self._left(elapsed)
         return ", ".join(parts + ([f"{clock(left)} left"] if left is not None else []))
 
