@@ -62,7 +62,7 @@ def load_prior(path: Path | str) -> Prior:
     if not path.is_file():
         raise PriorNotFound(f"{path}: no such prior file; `dacz prior list` shows what is installed")
     config, tensors, info, claimed = _read(path)
-    builder = _BUILDERS.get(config.get("kind", ""))
+    builder = _BUILDERS.get(str(config.get("kind")))
     if builder is None or config.get("version") != 1:
         raise UnsafeWeights(f"{path}: a prior of an unknown kind; a newer dacfile may read it")
     prior = builder(config, tensors, info)

@@ -101,7 +101,11 @@ def _read_safetensors(path: Path, rate: int | None) -> Checkpoint:
     if metadata.get("format") != FORMAT:
         return _foreign(tensors, None, _rate_beside(path, rate))
     checkpoint = Checkpoint(_json_object(metadata.get("config", "")), tensors, metadata)
-    if checkpoint.id.hex() != metadata.get("id"):
+    try:
+        own = checkpoint.id.hex()
+    except ValueError as error:  # NaN and infinity are no JSON, but Python reads them
+        raise ModelMismatch(f"its configuration is not JSON ({error})") from error
+    if own != metadata.get("id"):
         raise ModelMismatch("the weights do not match their own id: the file is damaged or was changed")
     return checkpoint
 
@@ -242,6 +246,8 @@ def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
     complain(expected.keys() - found.keys(), "are missing")
     complain(found.keys() - expected.keys(), "too many")
     complain({name for name, tensor in expected.items() if tensor.shape != found[name].shape}, "have the wrong shape")
+    whole = {name for name, tensor in expected.items() if tensor.is_floating_point() != found[name].is_floating_point()}
+    complain(whole, "have the wrong type")
 
 
 def save_native(

@@ -55,6 +55,10 @@ class LappedConfig:
     noise_frames: int = 1024
     architecture: str = "lapped"
 
+    def __post_init__(self) -> None:
+        if not (0 < self.exponent <= 1 and 0 < self.energy_weight < 1e3):
+            raise ValueError(f"exponent {self.exponent} or energy weight {self.energy_weight} out of range")
+
     @classmethod
     def from_dict(cls, config: Config) -> LappedConfig:
         """Build from a JSON object; raises TypeError for unknown keys."""
