@@ -89,8 +89,9 @@ class Decoder:
         needed = skip + stop - start  # samples of the resampler's output
         for block in self._at_model_rate(first, end, length):
             given = resampler.given
-            part = resampler.push(block)
-            yield part[max(skip - given, 0) : max(needed - given, 0)]
+            for part in resampler.pieces(block):
+                yield part[max(skip - given, 0) : max(needed - given, 0)]
+                given = resampler.given
         given = resampler.given
         if given < needed:
             yield resampler.finish(needed)[max(skip - given, 0) :]

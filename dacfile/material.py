@@ -70,6 +70,7 @@ class Material:
         resampler = Resampler(info.rate, self.rate, info.channels)
         for block in self.reader.blocks():
             digest.update(np.ascontiguousarray(block, "<f4").data)
-            yield np.asfortranarray(resampler.push(block))  # channel after channel: reductions are 10 x faster
+            for piece in resampler.pieces(block):
+                yield np.asfortranarray(piece)  # channel after channel: reductions are 10 x faster
         self._taken = resampler.taken
         yield resampler.finish()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import soxr
 
+from dacfile.errors import LimitError
+
 QUALITY = "HQ"  # 20 bits: errors below those of 16-bit sources, at 2,700 x real time a channel
 REACH = 256  # samples of the lower rate after which the filter has forgotten; 128 are enough for errors below 1e-6
+
+PIECE_VALUES = 1 << 22  # samples of all channels that come out at once, about: 16 MiB
+# Samples of all channels that one sample in makes: soxr gives back some hundred times as many at the end of the stream.
+MOST_GROWTH = 1 << 18
 
 
 def resampled_length(samples: int, rate_in: int, rate_out: int) -> int:
@@ -20,14 +27,26 @@ def resampled_length(samples: int, rate_in: int, rate_out: int) -> int:
 
 
 class Resampler:
-    """Resample float32 blocks of one stream; equal rates pass through unchanged."""
+    """Resample float32 blocks of one stream; equal rates pass through unchanged.
+
+    Raises LimitError for a ratio of rates that would take gigabytes of memory (1 Hz of many channels).
+    """
 
     def __init__(self, rate_in: int, rate_out: int, channels: int) -> None:
+        growth = rate_out * channels // rate_in
+        if growth > MOST_GROWTH:
+            raise LimitError.over(f"{rate_in} to {rate_out} Hz: samples made of one", growth, MOST_GROWTH)
         self.rate_in, self.rate_out, self.channels = rate_in, rate_out, channels
         self.taken = self.given = 0
         self._stream: soxr.ResampleStream | None = None
         if rate_in != rate_out:
             self._stream = soxr.ResampleStream(rate_in, rate_out, channels, "float32", QUALITY)
+
+    def pieces(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Take float32 [n, C] and yield what is ready in pieces: a short block at a low rate can be hours."""
+        size = max(PIECE_VALUES * self.rate_in // (self.rate_out * self.channels), 1)
+        for start in range(0, len(samples), size):
+            yield self.push(samples[start : start + size])
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Take float32 [n, C] and return what is ready, float32 [m, C] (m may be 0)."""
