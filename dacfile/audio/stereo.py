@@ -149,9 +149,9 @@ def quantised_gain(loudness: float, peak: float) -> int:
 def _prefers_mid_side(levels: Levels, stereo: str) -> bool:
     """Say whether two channels are coded as mid/side.
 
-    Where mid and side differ in level the weaker one needs few layers. Where they do not, left and right are better as they
-    are: their noise-filled bands keep a flat spectrum, which a sum of two noises does not have. One channel alone makes
-    mid and side equal.
+    Where mid and side differ in level the weaker one needs few layers. Where they do not, left and right are better as
+    they are: their noise-filled bands keep a flat spectrum, which a sum of two noises does not have. One channel alone
+    makes mid and side equal.
     """
     if stereo != "auto":
         return stereo == "ms"

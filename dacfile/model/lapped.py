@@ -25,8 +25,8 @@ COMPAND_SCALE = 4.0
 ENERGY_FLOOR = 1e-9
 # Natural-log gains of the noise: outside this range it is inaudible or a fault.
 NOISE_GAIN_RANGE = (-14.0, 3.0)
-# Below the split the waveform is coded, and noise has to be learned: it starts 17 dB under the lowest band's level. Much
-# fainter, and its gain would get no gradient.
+# Below the split the waveform is coded, and noise has to be learned: it starts 17 dB under the lowest band's level.
+# Much fainter, and its gain would get no gradient.
 NOISE_OFFSET_BELOW_SPLIT = -2.0
 # A step of the gain head moves the noise by this many nepers, so that its small initial weights can act.
 NOISE_GAIN_STEP = 4.0
@@ -222,7 +222,7 @@ class Decoder(nn.Module):
         )
         envelope = (energies / config.energy_weight + self.energy_mean) @ self.interpolation
         gain = (envelope + NOISE_GAIN_STEP * fine + self.offset).clamp(*NOISE_GAIN_RANGE)
-        # Above the split tones are told in units of the envelope: the companding curve is flat at zero, where they start.
+        # Above the split tones are told in units of the envelope: companding is flat at zero, where they start.
         scale = envelope[..., config.split :].clamp(*NOISE_GAIN_RANGE).exp()
         tones = torch.cat([expand(low, config.exponent), scale * high], -1)
         return tones + gain.exp() * noise
