@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stub_codec import StubCodec
 
 from dacfile.pieces import PIECE_VALUES, piece_frames, regroup
+from dacfile.windows import default_size
 
 
 @given(lengths=st.lists(st.integers(0, 50), max_size=20), size=st.integers(1, 70), axis=st.sampled_from([0, -1]))
@@ -28,7 +29,7 @@ def test_regrouping_keeps_everything_in_order(lengths: list[int], size: int, axi
 def test_pieces_fill_a_batch(batch: int, channels: int, windows: int) -> None:
     codec = StubCodec()
     codec.batch = batch  # type: ignore[attr-defined]
-    assert piece_frames(codec, 10, channels) == windows * 240
+    assert piece_frames(codec, 10, channels) == windows * default_size(10)
 
 
 def test_pieces_stay_within_their_budget() -> None:
