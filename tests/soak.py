@@ -3,7 +3,8 @@
 `python tests/soak.py --kills 200` kills a batch at random moments, as often as asked, and checks after every kill that
 each file is complete, or absent, or (replaced in place) the one before; at the end a rerun has to complete, byte for
 byte what an undisturbed run writes, and leave no temporary file. `python tests/soak.py --hours 10` compresses and
-decompresses that much stereo at 44.1 kHz and prints the largest memory used.
+decompresses that much stereo at 44.1 kHz (or `--rate 16000 --channels 1`), each in a process of its own, and prints the
+largest memory of each.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -146,20 +146,32 @@ def kill_often(folder: Path, kills: int, seed: int) -> None:
     print(f"no partial file; {left} temporary files seen on the way, none left; all trees identical after a rerun")
 
 
-def long_audio(folder: Path, hours: float) -> None:
-    """Compress and decompress a long file; print the time and the largest memory of this process."""
-    rate, noise = 44_100, np.random.default_rng(0).integers(-8000, 8000, (44_100 * 60, 2), dtype=np.int16)
+def run_apart(arguments: list[str]) -> float:
+    """Run a command in a child process; return the largest memory of that process in MiB."""
+    child = os.fork()
+    if child == 0:
+        os._exit(1 if run([*arguments, "-q"]) else 0)
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        raise AssertionError(f"{arguments[0]} has failed: status {status}")
+    return usage.ru_maxrss / 1024
+
+
+def long_audio(folder: Path, hours: float, rate: int, channels: int) -> None:
+    """Compress and decompress a long file, check its length; print the time and the largest memory of each."""
+    noise = np.random.default_rng(0).integers(-8000, 8000, (rate * 60, channels), dtype=np.int16)
     CODECS["all"] = StubCodec(rate=rate, hop=2048)
-    with soundfile.SoundFile(folder / "long.w64", "w", rate, 2, "PCM_16") as file:
+    source, packed, back = folder / "long.w64", folder / "long.w64.dacz", folder / "back"
+    with soundfile.SoundFile(source, "w", rate, channels, "PCM_16") as file:
         for _ in range(round(hours * 60)):
             file.write(noise)
-    packed = folder / "long.w64.dacz"
-    for command in (["compress", str(folder / "long.w64")], ["decompress", str(packed), "-o", str(folder / "back")]):
+    for command in (["compress", str(source)], ["decompress", str(packed), "-o", str(back)]):
         began = time.monotonic()
-        if run([*command, "-q"]):
-            raise AssertionError(f"{command[0]} has failed")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = run_apart(command)
         print(f"{command[0]} of {hours:g} h: {time.monotonic() - began:.0f} s, at most {peak:.0f} MiB", flush=True)
+    found = [soundfile.info(path).frames for path in (back.rglob("*") if back.is_dir() else [back]) if path.is_file()]
+    if found != [len(noise) * round(hours * 60)]:
+        raise AssertionError(f"another length came back: {found}")
 
 
 def main() -> None:
@@ -167,6 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--hours", type=float, default=0.0)
+    parser.add_argument("--rate", type=int, default=44_100, help="of the hours of audio, in Hz")
+    parser.add_argument("--channels", type=int, default=2, help="of the hours of audio")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     CODECS["all"] = Slow()
@@ -175,7 +189,7 @@ def main() -> None:
         if options.kills:
             kill_often(Path(folder), options.kills, options.seed)
         if options.hours:
-            long_audio(Path(folder), options.hours)
+            long_audio(Path(folder), options.hours, options.rate, options.channels)
 
 
 if __name__ == "__main__":
