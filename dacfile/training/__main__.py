@@ -36,6 +36,8 @@ def train_codec(arguments: argparse.Namespace) -> None:
     config = CONFIGS[arguments.name]
     if arguments.steps:
         config = replace(config, steps=arguments.steps)
+    if arguments.adversarial_from is not None:
+        config = replace(config, adversarial_from=arguments.adversarial_from)
     if arguments.decoder_only:
         config = replace(config, decoder_only=True)
     trainer = Trainer(config, Corpus(arguments.cache), arguments.device)
@@ -77,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run", type=Path)
     command.add_argument("--steps", type=int, help="steps in all, those already made included")
     command.add_argument("--weights", type=Path, help="start from these weights")
+    command.add_argument("--adversarial-from", type=int, help="step at which discriminators join")
     command.add_argument("--decoder-only", action="store_true", help="keep the codes, and so the prior, as they are")
     command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     command.set_defaults(action=train_codec)

@@ -26,6 +26,11 @@ class TrainingConfig:
     mel_weight: float = 15.0
     stft_weight: float = 3.0
     commitment_weight: float = 1.0
+    # Discriminators take part from this step on; None leaves them out. Feature matching weighs twice, as in DAC.
+    adversarial_from: int | None = None
+    adversarial_weight: float = 1.0
+    matching_weight: float = 2.0
+    adversary_rate: float = 3e-4
     # Share of segments that are coded with a random number of codebooks only.
     quantizer_dropout: float = 0.5
     average: float = 0.999

@@ -22,6 +22,7 @@ from dacfile.training.analytic import start
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
+from dacfile.training.discriminators import Adversary
 from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.noise import flat_noise
 from dacfile.training.sampler import Sampler
@@ -31,6 +32,7 @@ VALIDATION_SECONDS = 5.0
 VALIDATION_STRIDE = 24
 LOG_EVERY = 50
 CHECKPOINT = "last.pt"
+LOSSES = ("mel", "stft", "commitment", "discriminator", "adversarial", "matching")
 
 
 class Trainer:
@@ -56,6 +58,7 @@ class Trainer:
             betas=(0.8, 0.99),
             weight_decay=config.weight_decay,
         )
+        self.adversary = None if config.adversarial_from is None else Adversary(config.adversary_rate, self.device)
         self.average = copy.deepcopy(self.model).eval()
 
     def start(self, noise: Tensor | None = None, segments: int = 500) -> None:
@@ -106,19 +109,28 @@ class Trainer:
         noise = model.decoder.noise_at(first, torch.zeros_like(first), quantised.shape[1])
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = model.decoder.hidden(quantised)
-        mel, stft = self.loss(model.decoder.synthesise(hidden.float(), noise), samples[:, hop:-hop])
-        return {"mel": mel, "stft": stft, "commitment": commitment}
+        estimate, reference = model.decoder.synthesise(hidden.float(), noise), samples[:, hop:-hop]
+        mel, stft = self.loss(estimate, reference)
+        losses = {"mel": mel, "stft": stft, "commitment": commitment}
+        start = self.config.adversarial_from
+        if self.adversary and start is not None and self.step_number >= start:
+            losses["discriminator"] = self.adversary.judge(estimate, reference)
+            losses["adversarial"], losses["matching"] = self.adversary.losses(estimate, reference)
+        return losses
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step; return its losses."""
         config = self.config
         samples = torch.from_numpy(self.sampler.batch(config.batch, self.segment_samples)).to(self.device)
         losses = self.forward(samples)
-        total = (
-            config.mel_weight * losses["mel"]
-            + config.stft_weight * losses["stft"]
-            + config.commitment_weight * losses["commitment"]
-        )
+        weights = {
+            "mel": config.mel_weight,
+            "stft": config.stft_weight,
+            "commitment": config.commitment_weight,
+            "adversarial": config.adversarial_weight,
+            "matching": config.matching_weight,
+        }
+        total = torch.stack([weights[name] * losses[name] for name in weights if name in losses]).sum()
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.optimiser.zero_grad(set_to_none=True)
@@ -145,6 +157,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "quantizer": self.quantizer.state_dict(),
+            "adversary": self.adversary.state_dict() if self.adversary else None,
             "sampler": self.sampler.random.bit_generator.state,
             "torch": torch.get_rng_state(),
             "config": self.model.config,
@@ -164,6 +177,8 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.quantizer.load_state_dict(state["quantizer"])
+        if self.adversary and state.get("adversary"):
+            self.adversary.load_state_dict(state["adversary"])
         self.sampler.random.bit_generator.state = state["sampler"]
         torch.set_rng_state(state["torch"])
 
@@ -234,7 +249,7 @@ def log_losses(path: Path, trainer: Trainer, seconds: float, losses: dict[str, f
     row = {"step": trainer.step_number, "seconds": f"{seconds:.1f}", "rate": f"{trainer.learning_rate():.2e}"}
     new = not path.exists()
     with path.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, [*row, *losses])
+        writer = csv.DictWriter(handle, [*row, *LOSSES])
         if new:
             writer.writeheader()
         writer.writerow({**row, **{name: f"{value:.4f}" for name, value in losses.items()}})
