@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import Repack, RepackSettings, existing_output
+from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.verify import is_complete, verify_file
 
@@ -69,7 +69,7 @@ class DecompressSettings:
     codec: WindowCodec | None = field(default=None, compare=False)
 
 
-Settings = CompressSettings | DecompressSettings | RepackSettings
+Settings = CompressSettings | DecompressSettings | RepackSettings | RecodeSettings
 
 
 def plan_compress(inputs: Sequence[Path], out: Path | None) -> Plan:
@@ -119,6 +119,10 @@ def _action(settings: Settings, jobs: int = 1) -> Action:
             return _Decompress(settings, jobs)
         case RepackSettings():
             return Repack(settings)
+        case RecodeSettings():
+            from dacfile.recode import Recode
+
+            return Recode(settings)
 
 
 def _jobs(plan: Plan, wanted: int) -> int:

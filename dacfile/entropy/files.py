@@ -117,4 +117,4 @@ def find_prior(prior_id: bytes, folders: Iterable[Path] = ()) -> Prior:
     for path, metadata in prior_files(folders):
         if metadata.get("id") == wanted:
             return load_prior(path)
-    raise PriorNotFound(f"prior {wanted} is not installed; get its file and run `dacz prior add FILE`")
+    raise PriorNotFound(f"prior {wanted} is not installed; get its file and run `dacz prior add FILE --name NAME`")
