@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -217,7 +218,9 @@ class _Decompress:
             begin = time.monotonic()
             return codec
 
-        done = decompress_file(source, stream, find_codec, prior_of, self.settings.options, progress)
+        done = decompress_file(
+            source, stream, find_codec, partial(prior_of, near=source), self.settings.options, progress
+        )
         return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)
 
     def after(self, task: Task) -> None:

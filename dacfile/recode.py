@@ -77,7 +77,7 @@ def recode(
     """
     with Reader(source) as reader:
         head = reader.head
-    old, before = prior_of(head), Checksums()
+    old, before = prior_of(head, source), Checksums()
     per_frame = head.hop / head.rate
 
     def change_blocks(blocks: Iterator[Block]) -> Iterator[Block]:
@@ -171,7 +171,7 @@ def measure(path: Path, prior: Prior | None, gain: Gain) -> None:
         head = reader.head
         if prior is not None:
             check_fits(prior, head)
-        old = prior_of(head)
+        old = prior_of(head, path)
         for group in _groups(reader.blocks()):
             decoded = list(decode_codes(group, head, old))
             for block, coded, channels in zip(group, decoded, _encode(decoded, head, prior), strict=True):

@@ -24,11 +24,12 @@ pytestmark = pytest.mark.usefixtures("stub_models", "own_store")
 def own_store(tmp_path, monkeypatch):
     """A user's store that ends with the test; what was looked up before and in it is forgotten."""
     monkeypatch.setenv("DACZ_MODELS", str(tmp_path / "store"))
-    installed._prior_by_id.cache_clear()
-    installed.default_prior.cache_clear()
+    caches = (installed._prior_by_id, installed.default_prior)
+    for cache in caches:
+        cache.cache_clear()
     yield tmp_path / "store"
-    installed._prior_by_id.cache_clear()
-    installed.default_prior.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture
@@ -237,3 +238,33 @@ def test_pieces_are_the_codes_of_the_file(archive, stub_entry, tmp_path, dacz):
     np.testing.assert_array_equal(alone.first[0], thin.first[0])
     assert not alone.first[1:].any()
     assert [found.name for found in filled([thin, piece], 3)] == [piece.name]
+
+
+def test_an_archive_may_keep_its_prior_in_a_folder_of_its_own(archive, prior_file, tmp_path, dacz):
+    """Readers look beside a file and above it; what else lies there does not matter."""
+    target = tmp_path / "out" / "deep" / "er"
+    assert dacz("repack", archive, "--prior", prior_file, "-o", target).code == 0
+    assert dacz("verify", target).code == 2
+    (tmp_path / "out" / ".dacz").mkdir()
+    (tmp_path / "out" / ".dacz" / "junk.prior.safetensors").write_bytes(b"junk")
+    prior_file.rename(tmp_path / "out" / ".dacz" / "any.prior.safetensors")
+    assert dacz("verify", target, "--deep").code == 0
+    assert same(codes_of(target), codes_of(archive))
+    for name in ("a", "b"):
+        expected, _ = dacfile.read(archive / f"{name}.wav.dacz")
+        audio, _ = dacfile.read(target / f"{name}.wav.dacz")
+        np.testing.assert_array_equal(audio, expected)
+    assert dacz("decompress", target, "-o", tmp_path / "back").code == 0
+    assert dacz("prior", "eval", "none", target).code == 0
+    assert dacz("repack", target, "--prior", "none", "--in-place").code == 0
+    assert prior_ids(target) == {bytes(16)}
+
+
+def test_training_that_finds_nothing_better_says_so(archive, stub_entry, prior_file, tmp_path, dacz, monkeypatch):
+    from dacfile.training import prior_archive
+
+    start = load_prior(prior_file)
+    monkeypatch.setattr(installed, "default_prior", lambda name, model_id: start)
+    monkeypatch.setattr(prior_archive, "train_on_pieces", lambda *arguments: start)
+    done = dacz("prior", "train", archive, "--model", "stub", "-o", tmp_path / "x.prior.safetensors")
+    assert (done.code, done.out.splitlines()[0][:24]) == (0, "nothing better was found")

@@ -133,6 +133,8 @@ def train(
     prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, _show)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_prior(prior, out)
+    if start is not None and prior.id == start.id:
+        print("nothing better was found than the prior that is installed; more minutes or more files may help")
     print(f"{escape(out)}: {prior.config['kind']}, id {prior.id.hex()}, learned from {plural(used, 'file')}")
     return worst(codes, used)
 

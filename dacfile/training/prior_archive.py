@@ -30,7 +30,7 @@ def pieces_of_file(path: Path, model_id: bytes) -> list[Piece]:
         head = reader.head
         if head.model_id != model_id:
             raise ModelMismatch(f"{path}: made with the model {head.model_id.hex()}, not with {model_id.hex()}")
-        return list(_pieces(str(path), decode_codes(reader.blocks(), head, prior_of(head)), head))
+        return list(_pieces(str(path), decode_codes(reader.blocks(), head, prior_of(head, path)), head))
 
 
 def _pieces(name: str, blocks: Iterable[CodedBlock], head: Head) -> Iterator[Piece]:
