@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import dacfile
 from dacfile import installed
@@ -50,7 +51,7 @@ def prior_file(archive, tmp_path):
 
 
 def codes_of(folder: Path) -> dict[str, np.ndarray]:
-    return {path.name: dacfile.open(path).codes() for path in sorted(folder.glob("*.dacz"))}
+    return {path.name: dacfile.open(path).codes() for path in sorted(folder.glob("?*.dacz"))}
 
 
 def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
@@ -58,7 +59,7 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
 
 
 def prior_ids(folder: Path) -> set[bytes]:
-    return {dacfile.open(path).head.prior_id for path in folder.glob("*.dacz")}
+    return {dacfile.open(path).head.prior_id for path in folder.glob("?*.dacz")}
 
 
 def test_add_and_list(prior_file, own_store, dacz):
@@ -100,12 +101,12 @@ def test_eval_says_what_a_recoding_does(archive, prior_file, tmp_path, dacz):
     assert "with this prior" in dacz("prior", "eval", prior_file, archive).out
     assert dacz("prior", "add", prior_file, "--name", "mine").code == 0
     assert dacz("repack", archive, "--prior", "mine", "-o", tmp_path / "out").code == 0
-    before, after = (sum(p.stat().st_size for p in folder.glob("*.dacz")) for folder in (archive, tmp_path / "out"))
+    before, after = (sum(p.stat().st_size for p in folder.glob("?*.dacz")) for folder in (archive, tmp_path / "out"))
     assert before - after == found["raw_bytes"] - found["prior_bytes"]
 
 
 def test_repack_there_and_back(archive, prior_file, dacz):
-    before, data = codes_of(archive), {path: path.read_bytes() for path in archive.glob("*.dacz")}
+    before, data = codes_of(archive), {path: path.read_bytes() for path in archive.glob("?*.dacz")}
     assert dacz("prior", "add", prior_file, "--name", "mine").code == 0
     done = dacz("repack", archive, "--prior", "mine", "--in-place")
     assert (done.code, done.err) == (0, "")
@@ -114,7 +115,7 @@ def test_repack_there_and_back(archive, prior_file, dacz):
     assert dacz("verify", archive).code == 0
     assert "has this prior already" in dacz("repack", archive, "--prior", "mine", "--in-place").out
     assert dacz("repack", archive, "--prior", "none", "--in-place").code == 0
-    assert {path: path.read_bytes() for path in archive.glob("*.dacz")} == data
+    assert {path: path.read_bytes() for path in archive.glob("?*.dacz")} == data
 
 
 def test_a_path_and_an_id_name_a_prior_too(archive, prior_file, tmp_path, dacz):
@@ -268,3 +269,47 @@ def test_training_that_finds_nothing_better_says_so(archive, stub_entry, prior_f
     monkeypatch.setattr(prior_archive, "train_on_pieces", lambda *arguments: start)
     done = dacz("prior", "train", archive, "--model", "stub", "-o", tmp_path / "x.prior.safetensors")
     assert (done.code, done.out.splitlines()[0][:24]) == (0, "nothing better was found")
+
+
+@pytest.fixture
+def learns_tables(own_store, stub_models, monkeypatch, stub_entry):
+    """Training takes no time and gives tables."""
+    from dacfile.training import prior_archive
+
+    def learn(pieces, *rest):
+        return train_count_prior([piece.first for piece in pieces], 64)
+
+    monkeypatch.setattr(prior_archive, "train_on_pieces", learn)
+
+
+@pytest.mark.usefixtures("learns_tables")
+def test_optimize_recodes_when_it_pays(archive, own_store, tmp_path, dacz):
+    """The tone has the same codes in every frame."""
+    soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * np.arange(80_000) / 16), 8000)
+    assert dacz("compress", tmp_path / "tone.wav", "-o", archive / "tone.wav.dacz").code == 0
+    before, data = codes_of(archive), {path: path.read_bytes() for path in archive.iterdir()}
+    done = dacz("optimize", archive, "--dry-run")
+    assert (done.code, "smaller in all" in done.out) == (0, True)
+    assert {path: path.read_bytes() for path in archive.iterdir()} == data
+    assert not own_store.exists()
+    done = dacz("optimize", archive)
+    assert (done.code, done.err) == (0, "")
+    (kept,) = (archive / ".dacz").iterdir()
+    assert (own_store / kept.name).read_bytes() == kept.read_bytes()
+    assert dacfile.open(archive / "tone.wav.dacz").head.prior_id == load_prior(kept).id
+    assert same(codes_of(archive), before)
+    after = sum(path.stat().st_size for path in archive.rglob("*") if path.is_file())
+    assert after < sum(map(len, data.values()))
+    (own_store / kept.name).unlink()
+    assert dacz("verify", archive).code == 0
+    assert "0 files of 4" in dacz("optimize", archive).out
+
+
+@pytest.mark.usefixtures("learns_tables")
+def test_optimize_does_nothing_when_the_prior_takes_more_than_it_saves(archive, tmp_path, own_store, dacz):
+    data = {path: path.read_bytes() for path in archive.iterdir()}
+    done = dacz("optimize", archive)
+    assert (done.code, "nothing done: the prior itself takes 768 B" in done.out) == (0, True)
+    assert {path: path.read_bytes() for path in archive.iterdir()} == data
+    assert not own_store.exists()
+    assert dacz("optimize", tmp_path / "absent").code == 1

@@ -124,13 +124,13 @@ def train(
     entry = store.find(model)
     codes: list[int] = []
     files = expand(inputs, codes)
-    pieces, used = _read(files, entry.id, codes)
+    pieces, used = read_pieces(files, entry.id, codes)
     if not used:
         return worst(codes, 0)
     from dacfile.training.prior_archive import train_on_pieces
 
     name, start = out.name.removesuffix(PRIOR_SUFFIX), default_prior(entry.name, entry.id)
-    prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, _show)
+    prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, show_progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_prior(prior, out)
     if start is not None and prior.id == start.id:
@@ -139,7 +139,7 @@ def train(
     return worst(codes, used)
 
 
-def _read(files: list[Path], model_id: bytes, codes: list[int]) -> tuple[list[Piece], int]:
+def read_pieces(files: list[Path], model_id: bytes, codes: list[int]) -> tuple[list[Piece], int]:
     """Return the codes of all files that can be read, and how many these are; complain about the others."""
     from dacfile.errors import DaczError
     from dacfile.training.prior_archive import pieces_of_file
@@ -154,7 +154,8 @@ def _read(files: list[Path], model_id: bytes, codes: list[int]) -> tuple[list[Pi
     return pieces, used
 
 
-def _show(progress: Progress) -> None:
+def show_progress(progress: Progress) -> None:
+    """Tell a terminal how the training goes."""
     if sys.stderr.isatty():
         mean = sum(progress.bits) / len(progress.bits)
         print(f"{100 * progress.done:3.0f} %: {mean:.3f} bits a code on held-out codes", file=sys.stderr)
