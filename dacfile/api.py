@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +81,7 @@ def decompress(
     find = (lambda head: codec) if codec is not None else _codecs(device, precision).for_head
     options = DecompressOptions(codebooks, start, duration, format)
     with AtomicFile(output, overwrite=overwrite) as stream:
-        decompress_file(path, stream, find, prior_of, options)
+        decompress_file(path, stream, find, partial(prior_of, near=source), options)
     return output
 
 

@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import Repack, RepackSettings, existing_output
+from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.verify import is_complete, verify_file
 
@@ -69,7 +70,7 @@ class DecompressSettings:
     codec: WindowCodec | None = field(default=None, compare=False)
 
 
-Settings = CompressSettings | DecompressSettings | RepackSettings
+Settings = CompressSettings | DecompressSettings | RepackSettings | RecodeSettings
 
 
 def plan_compress(inputs: Sequence[Path], out: Path | None) -> Plan:
@@ -119,6 +120,10 @@ def _action(settings: Settings, jobs: int = 1) -> Action:
             return _Decompress(settings, jobs)
         case RepackSettings():
             return Repack(settings)
+        case RecodeSettings():
+            from dacfile.recode import Recode
+
+            return Recode(settings)
 
 
 def _jobs(plan: Plan, wanted: int) -> int:
@@ -213,7 +218,9 @@ class _Decompress:
             begin = time.monotonic()
             return codec
 
-        done = decompress_file(source, stream, find_codec, prior_of, self.settings.options, progress)
+        done = decompress_file(
+            source, stream, find_codec, partial(prior_of, near=source), self.settings.options, progress
+        )
         return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)
 
     def after(self, task: Task) -> None:

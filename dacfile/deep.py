@@ -34,7 +34,7 @@ def verify_deep(path: Path, codecs: Codecs, source: Path | None = None) -> Verif
     if source is not None:
         check_source(path, source)
     with Reader(path) as reader:
-        decoder = Decoder(reader, codecs.for_head(reader.head), prior_of(reader.head))
+        decoder = Decoder(reader, codecs.for_head(reader.head), prior_of(reader.head, path))
         if source is None:
             length = sum(len(block) for block in decoder.samples())
         else:

@@ -6,16 +6,18 @@ import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacfile.container import CODER_RAW, Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
-from dacfile.errors import ModelMismatch
+from dacfile.errors import ModelMismatch, PriorNotFound
 
 if TYPE_CHECKING:
     from dacfile.stream import WindowCodec
 
 AUTO = "auto"
+PRIOR_FOLDER = ".dacz"  # beside or above files: the priors of an archive
 # Sources up to this rate (Hz) take this model when none is named; a slower model would cut off what they hold.
 _BY_RATE = ((16_000, "16k"), (24_000, "24k"))
 _LARGEST = "44k"
@@ -94,22 +96,33 @@ def name_for_rate(rate: int) -> str:
     return next(fitting, _LARGEST)
 
 
-def prior_of(head: Head) -> Prior | None:
-    """Return the installed prior that a file was coded with, None for raw codes.
+def prior_of(head: Head, near: object = None) -> Prior | None:
+    """Return the prior that a file was coded with, None for raw codes.
 
-    Raises PriorNotFound, or ModelMismatch when the prior with this id has other codebooks than the file.
+    Looked for among the installed ones, then, when `near` is the file's path, in folders called `.dacz` beside or above
+    it, where an archive may keep its own priors. Raises PriorNotFound, or ModelMismatch when the prior with this id has
+    other codebooks than the file.
     """
     if head.coder == CODER_RAW:
         return None
-    prior = _prior_by_id(head.prior_id)
+    try:
+        prior = _prior_by_id(head.prior_id)
+    except PriorNotFound:
+        prior = _prior_by_id(head.prior_id, folders_above(near) if isinstance(near, (str, os.PathLike)) else ())
     if prior.codebook_size != head.codebook_size or prior.codebooks < head.codebooks:
         raise ModelMismatch(f"the prior {head.prior_id.hex()} has other codebooks than the file")
     return prior
 
 
 @lru_cache(maxsize=8)
-def _prior_by_id(prior_id: bytes) -> Prior:
-    return find_prior(prior_id)
+def _prior_by_id(prior_id: bytes, folders: tuple[Path, ...] = ()) -> Prior:
+    return find_prior(prior_id, folders)
+
+
+def folders_above(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the folders called `.dacz` beside a file and above it, the nearest first."""
+    places = (folder / PRIOR_FOLDER for folder in Path(path).resolve().parents)
+    return tuple(place for place in places if place.is_dir())
 
 
 @lru_cache(maxsize=8)

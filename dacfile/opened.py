@@ -116,7 +116,7 @@ class DaczFile:
         size = self.head.frames_per_block
         numbers = range(first // size, -(-end // size) if end > first else first // size)
         blocks = (self._reader.block(number) for number in numbers)
-        for block in decode_codes(blocks, self.head, prior_of(self.head), layers):
+        for block in decode_codes(blocks, self.head, prior_of(self.head, self.path), layers):
             dense = block.dense(layers)
             for channel, mode in enumerate(block.modes):
                 if mode == SAME:
@@ -138,7 +138,7 @@ class DaczFile:
         from dacfile.decoder import Decoder
         from dacfile.installed import Codecs, prior_of
 
-        prior = prior_of(self.head)
+        prior = prior_of(self.head, self.path)
         decoder = Decoder(self._reader, codec or Codecs().for_head(self.head), prior, codebooks)
         low, high = self._clamp(start), self._clamp(math.inf if stop is None else stop)
         return decoder.samples(round(low * self.rate), round(high * self.rate))

@@ -29,6 +29,15 @@ class RepackSettings:
     in_place: bool = False
 
 
+@dataclass(frozen=True)
+class RecodeSettings:
+    """How to recode: `prior` is "none", "bundled", or a name, id or path; exists and in_place as `RepackSettings`."""
+
+    prior: str
+    exists: str = "skip"
+    in_place: bool = False
+
+
 def plan_repack(inputs: Sequence[Path], out: Path | None) -> Plan:
     """Return what a repacking would look at; without `out` every file is replaced in place.
 
@@ -50,8 +59,7 @@ class Repack:
     def existing(self, task: Task) -> FileSkipped | bool:
         """Decide about an output that is there, which is the source itself in place."""
         if not self.settings.in_place:
-            if os.path.samefile(task.source, task.target):
-                raise OutputExists(f"{task.target} is the file itself; repack it in place, or give another folder")
+            refuse_itself(task)
             return existing_output(task, self.settings.exists)
         if deepest_layer(task.source) > self.settings.codebooks:
             return True
@@ -63,11 +71,17 @@ class Repack:
         tail = drop_layers(task.source, stream, self.settings.codebooks)
         stream.flush()
         head = verify_structure(stream).head
-        _copy_mode(task.source, stream)
+        copy_mode(task.source, stream)
         return Outcome(tail.source_samples / head.source_rate, head.channels, time.monotonic() - begin)
 
     def after(self, task: Task) -> None:
         """Nothing is left to do."""
+
+
+def refuse_itself(task: Task) -> None:
+    """Raise OutputExists when the output is the source under another name."""
+    if os.path.samefile(task.source, task.target):
+        raise OutputExists(f"{task.target} is the file itself; repack it in place, or give another folder")
 
 
 def existing_output(task: Task, exists: str) -> FileSkipped | bool:
@@ -85,6 +99,7 @@ def deepest_layer(path: Path) -> int:
         return max((len(channel.layers) for block in reader.blocks() for channel in block.channels), default=0)
 
 
-def _copy_mode(source: Path, stream: BinaryIO) -> None:
+def copy_mode(source: Path, stream: BinaryIO) -> None:
+    """Give an output the permissions of its source."""
     if hasattr(os, "fchmod"):
         os.fchmod(stream.fileno(), stat.S_IMODE(source.stat().st_mode))

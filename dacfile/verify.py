@@ -39,7 +39,7 @@ def _count_exact_codes(path: Path, limits: Limits) -> int:
     from dacfile.installed import prior_of
 
     with Reader(path, limits) as reader:
-        decoded = decode_codes(reader.blocks(), reader.head, prior_of(reader.head))
+        decoded = decode_codes(reader.blocks(), reader.head, prior_of(reader.head, path))
         return sum(codes.size for block in decoded for codes in block.codes if codes is not None)
 
 

@@ -33,7 +33,12 @@ class Storable(Protocol):
 
 
 def save_prior(prior: Storable, path: Path) -> None:
-    """Write a prior file; `config` and `id` go into the metadata beside the free `info` texts.
+    """Write a prior file."""
+    path.write_bytes(prior_bytes(prior))
+
+
+def prior_bytes(prior: Storable) -> bytes:
+    """Return the bytes of a prior file; `config` and `id` go into the metadata beside the free `info` texts.
 
     The header is written here in sorted order because the safetensors library's order differs from call to call, and
     the same prior should always be the same file.
@@ -50,7 +55,7 @@ def save_prior(prior: Storable, path: Path) -> None:
         data += raw
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return len(text).to_bytes(8, "little") + text + data
 
 
 def load_prior(path: Path | str) -> Prior:
@@ -117,4 +122,4 @@ def find_prior(prior_id: bytes, folders: Iterable[Path] = ()) -> Prior:
     for path, metadata in prior_files(folders):
         if metadata.get("id") == wanted:
             return load_prior(path)
-    raise PriorNotFound(f"prior {wanted} is not installed; get its file and run `dacz prior add FILE`")
+    raise PriorNotFound(f"prior {wanted} is not installed; get its file and run `dacz prior add FILE --name NAME`")

@@ -1,0 +1,195 @@
+"""The same codes under another prior: recode `.dacz` files without loss, or only measure what that would bring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from dacfile.blocks import GROUP, CodedBlock, decode_codes
+from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, ChannelBlock, Head, Layer, Reader, rewrite
+from dacfile.entropy import RAW_PRIOR_ID, Prior, encode_blocks
+from dacfile.errors import EntropyMismatch
+from dacfile.events import FileSkipped
+from dacfile.installed import prior_of
+from dacfile.plan import Task
+from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, check_fits, named_prior
+from dacfile.repack import RecodeSettings, copy_mode, existing_output, refuse_itself
+from dacfile.runner import Outcome
+
+Checksums = list[tuple[int, ...]]  # codes_crc of all layers of a block, channel after channel
+
+
+class Recode:
+    """The action of recoding. Raises PriorNotFound or UnsafeWeights for a prior that cannot be had."""
+
+    def __init__(self, settings: RecodeSettings) -> None:
+        self.settings = settings
+        fixed = settings.prior in (BUNDLED_WORD, NONE_WORD)
+        self._named = None if fixed else named_prior(settings.prior)
+
+    def prior_for(self, head: Head) -> Prior | None:
+        """Return the prior that a file shall have. Raises PriorNotFound, ModelMismatch."""
+        prior = bundled_prior(head) if self.settings.prior == BUNDLED_WORD else self._named
+        if prior is not None:
+            check_fits(prior, head)
+        return prior
+
+    def existing(self, task: Task) -> FileSkipped | bool:
+        """Decide about an output that is there, which is the source itself in place."""
+        if not self.settings.in_place:
+            refuse_itself(task)
+            return existing_output(task, self.settings.exists)
+        with Reader(task.source) as reader:
+            head = reader.head
+        if head.prior_id == _id_of(self.prior_for(head)):
+            return FileSkipped(task.source, "has this prior already", done=True)
+        return True
+
+    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
+        """Write the file with the other prior, and prove from its bytes that the codes are the same."""
+        begin = time.monotonic()
+        with Reader(task.source) as reader:
+            head = reader.head
+        seconds = recode(task.source, stream, self.prior_for(head), progress)
+        copy_mode(task.source, stream)
+        return Outcome(seconds, head.channels, time.monotonic() - begin)
+
+    def after(self, task: Task) -> None:
+        """Nothing is left to do."""
+
+
+def recode(
+    source: Path,
+    target: BinaryIO,
+    prior: Prior | None,
+    progress: Callable[[float, float | None], None] = lambda done, total: None,
+) -> float:
+    """Copy `source` to `target`, readable and seekable, with its codes coded by `prior` (None: raw); return seconds.
+
+    The target is read back and decoded: every layer must have the codes_crc that it had. Raises EntropyMismatch if not,
+    PriorNotFound or ModelMismatch for the file's own prior, and what damage of the source raises.
+    """
+    with Reader(source) as reader:
+        head = reader.head
+    old, before = prior_of(head, source), Checksums()
+    per_frame = head.hop / head.rate
+
+    def change_blocks(blocks: Iterator[Block]) -> Iterator[Block]:
+        for group in _groups(blocks):
+            before.extend(map(_checksums, group))
+            yield from _recoded(group, head, old, prior)
+            progress((group[-1].sequence + 1) * head.frames_per_block * per_frame, None)
+
+    tail = rewrite(source, target, change_blocks, lambda head: with_prior(head, prior))
+    target.flush()
+    target.seek(0)
+    if checksums_of(target, prior) != before:
+        raise EntropyMismatch(f"{source}: recoded to other codes; the file is left as it is, please report it")
+    return tail.source_samples / head.source_rate
+
+
+def with_prior(head: Head, prior: Prior | None) -> Head:
+    """Return a header that names another prior."""
+    return replace(head, coder=CODER_RANGE if prior else CODER_RAW, prior_id=_id_of(prior))
+
+
+def checksums_of(stream: BinaryIO, prior: Prior | None) -> Checksums:
+    """Decode a whole file with `prior`, which compares the codes with the checksums, and return the checksums."""
+    found = Checksums()
+    reader = Reader(stream)
+    for group in _groups(reader.blocks()):
+        for _ in decode_codes(group, reader.head, prior):
+            pass
+        found.extend(map(_checksums, group))
+    return found
+
+
+def _groups(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    blocks = iter(blocks)
+    while group := list(islice(blocks, GROUP)):
+        yield group
+
+
+def _recoded(group: Sequence[Block], head: Head, old: Prior | None, new: Prior | None) -> Iterator[Block]:
+    decoded = list(decode_codes(group, head, old))
+    for block, channels in zip(group, _encode(decoded, head, new), strict=True):
+        stored = tuple(
+            ChannelBlock(channel.mode, tuple(Layer(data, crc) for data, crc in layers))
+            for channel, layers in zip(block.channels, channels, strict=True)
+        )
+        yield replace(block, channels=stored)
+
+
+def _encode(decoded: Sequence[CodedBlock], head: Head, prior: Prior | None) -> list[list[list[tuple[bytes, int]]]]:
+    firsts = [block.first_frame for block in decoded]
+    return encode_blocks(prior, [block.codes for block in decoded], firsts, head.codebook_size)
+
+
+def _checksums(block: Block) -> tuple[int, ...]:
+    return tuple(layer.codes_crc for channel in block.channels for layer in channel.layers)
+
+
+def _id_of(prior: Prior | None) -> bytes:
+    return prior.id if prior else RAW_PRIOR_ID
+
+
+@dataclass
+class Gain:
+    """Bytes of the codes of some files: raw, as they are stored, and by the prior in question; `bits` by layer."""
+
+    files: int = 0
+    codes: int = 0
+    raw: int = 0
+    stored: int = 0
+    coded: int = 0
+    layer_codes: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    layer_bytes: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def __add__(self, other: Gain) -> Gain:
+        """Return the sums over the files of both."""
+        return Gain(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    @property
+    def bits(self) -> list[float]:
+        """Stored bits a code, layer by layer, as far down as there are codes."""
+        deep = int(np.count_nonzero(self.layer_codes))
+        return (8 * self.layer_bytes[:deep] / np.maximum(self.layer_codes[:deep], 1)).tolist()
+
+
+def measure(path: Path, prior: Prior | None, gain: Gain) -> None:
+    """Code the codes of a file with `prior` and add the sizes to `gain`; nothing is written.
+
+    Raises DaczError when the file is damaged, its own prior is missing, or `prior` does not fit.
+    """
+    with Reader(path) as reader:
+        head = reader.head
+        if prior is not None:
+            check_fits(prior, head)
+        old = prior_of(head, path)
+        for group in _groups(reader.blocks()):
+            decoded = list(decode_codes(group, head, old))
+            for block, coded, channels in zip(group, decoded, _encode(decoded, head, prior), strict=True):
+                _add(gain, head, block, coded, channels)
+    gain.files += 1
+
+
+def _add(
+    gain: Gain, head: Head, block: Block, coded: CodedBlock, channels: Sequence[Sequence[tuple[bytes, int]]]
+) -> None:
+    raw = head.raw_layer_bytes(block.frames)
+    for channel, layers in zip(block.channels, channels, strict=True):
+        if channel.mode != CODED:
+            continue
+        sizes = [len(data) for data, _ in layers]
+        gain.codes += coded.frames * len(sizes)
+        gain.raw += raw * len(sizes)
+        gain.stored += sum(len(layer.data) for layer in channel.layers)
+        gain.coded += sum(sizes)
+        gain.layer_codes[: len(sizes)] += coded.frames
+        gain.layer_bytes[: len(sizes)] += sizes
