@@ -200,17 +200,17 @@ def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
 @torch.no_grad()
 def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, level_db: float = -20.0) -> dict[str, float]:
     """Return the means over the first five seconds of every stretch, levelled; keys "mel", "mel speech", "si_sdr"..."""
-    hop, rate = model.numbers.hop, model.numbers.rate
+    hop, rate, device = model.numbers.hop, model.numbers.rate, model.decoder.noise.device
     scores: dict[str, list[float]] = {}
     for stretch in corpus.stretches:
         audio = corpus.read(stretch, 0, int(VALIDATION_SECONDS * rate))
         rms = float(np.sqrt(np.mean(audio**2)))
         if rms < 1e-4 or len(audio) < 4 * hop or stretch.name.endswith(":side"):
             continue
-        reference = torch.from_numpy(audio * 10 ** (level_db / 20) / rms)[None]
+        reference = torch.from_numpy(audio * 10 ** (level_db / 20) / rms)[None].to(device)
         frames = model.facts.frames(reference.shape[1])
         padded = torch.nn.functional.pad(reference, (hop, frames * hop - reference.shape[1]))
-        zero = torch.zeros(1, dtype=torch.long)
+        zero = torch.zeros(1, dtype=torch.long, device=device)
         codes = model.encode(padded)[:, :codebooks]
         estimate = model.decode(codes, zero, zero)[:, : reference.shape[1]]
         for name, value in (
