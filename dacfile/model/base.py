@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from dacfile.errors import ModelMismatch
 from dacfile.model.facts import Facts
@@ -21,6 +22,11 @@ class Model(nn.Module):
 
     facts: Facts
     config: Config
+
+    def padded(self, samples: Tensor) -> Tensor:
+        """Return samples [B, n] with the zeros around them that coding them whole takes: [B, lead + T * hop]."""
+        facts, count = self.facts, samples.shape[-1]
+        return pad(samples, (facts.lead, facts.frames(count) * facts.hop - count))
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

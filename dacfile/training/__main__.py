@@ -4,7 +4,9 @@ A bundled model from nothing, and its prior (each command resumes where it was s
 
     python -m dacfile.training prepare corpus/train runs/cache/44100 --rate 44100
     python -m dacfile.training codec 44k runs/cache/44100 runs/44k
-    python -m dacfile.training export runs/44k dacfile/weights/44k.safetensors
+    python -m dacfile.training export runs/44k runs/44k.safetensors
+    python -m dacfile.training codec 44k-decoder runs/cache/44100 runs/44k-d --weights runs/44k.safetensors
+    python -m dacfile.training export runs/44k-d dacfile/weights/44k.safetensors
     python -m dacfile.training prior dacfile/weights/44k.safetensors corpus/train runs/44k.npz 44k.prior.safetensors
 
 Fine-tuning starts from weights in place of the analytic start, and takes any folder of audio:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dacfile.model.lapped import LappedConfig
 from dacfile.training.sampler import SamplerConfig
@@ -40,8 +40,23 @@ class TrainingConfig:
     seed: int = 1
 
 
+# What made the bundled weights: the whole network from the analytic start, then the decoder alone from its export.
+BUNDLED_44K = TrainingConfig(
+    LappedConfig(rate=44100, hop=512, codebooks=9), steps=4300, decay_share=0.5, quantizer_dropout=0.3
+)
+
 CONFIGS = {
-    "44k": TrainingConfig(LappedConfig(rate=44100, hop=512, codebooks=9)),
+    "44k": BUNDLED_44K,
+    "44k-decoder": replace(
+        BUNDLED_44K,
+        batch=8,
+        frames=144,
+        steps=3400,
+        decay_share=0.85,
+        learning_rate=6e-4,
+        quantizer_dropout=0.25,
+        decoder_only=True,
+    ),
     "24k": TrainingConfig(LappedConfig(rate=24000, hop=320, codebooks=32, split=100)),
     "16k": TrainingConfig(LappedConfig(rate=16000, hop=320, codebooks=12, split=80)),
 }

@@ -9,7 +9,6 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from torch.nn.functional import pad
 from tqdm import tqdm
 
 from dacfile.audio.stereo import LevelMeter, plan_channels
@@ -26,10 +25,7 @@ def export_weights(checkpoint: Path, target: Path, people: Mapping[str, str]) ->
 @torch.inference_mode()
 def encode(model: Model, samples: np.ndarray) -> np.ndarray:
     """Return the codes uint16 [K, T] of one coded channel, float32 [n] at the model's rate."""
-    facts = model.facts
-    frames = facts.frames(len(samples))
-    padded = pad(torch.from_numpy(samples)[None], (facts.lead, frames * facts.hop - len(samples)))
-    return model.encode(padded)[0].numpy().astype(np.uint16)
+    return model.encode(model.padded(torch.from_numpy(samples)[None]))[0].numpy().astype(np.uint16)
 
 
 def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:

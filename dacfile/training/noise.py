@@ -32,7 +32,7 @@ def flatness_targets(loss: ReconstructionLoss, sizes: list[int], hop: int) -> di
     return {size: loss.log_mel(loss.spectrum(samples, size), size)[0].median(0).values for size in sizes}
 
 
-def flat_noise(rate: int, hop: int, frames: int, steps: int = 800, span: int = 192, seed: int = 0) -> Tensor:
+def flat_noise(rate: int, hop: int, frames: int, steps: int = 1500, span: int = 128, seed: int = 0) -> Tensor:
     """Return a table float32 [frames, hop] of unit-level noise with flat spectra; it wraps around without a seam."""
     torch.manual_seed(seed)
     loss = ReconstructionLoss(rate)

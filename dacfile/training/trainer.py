@@ -25,7 +25,7 @@ from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary
 from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.noise import flat_noise
-from dacfile.training.sampler import Sampler
+from dacfile.training.sampler import SILENCE_RMS, Sampler, root_mean_square
 
 VALIDATION_SECONDS = 5.0
 # Every so many stretches of the corpus are kept out of training to validate on.
@@ -197,26 +197,29 @@ def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
     return held_out, kept
 
 
+def reconstruct(model: Lapped, samples: Tensor, codebooks: int | None = None) -> Tensor:
+    """Return what is left of samples [1, n] after coding them with the first `codebooks` codebooks."""
+    zero = torch.zeros(1, dtype=torch.long, device=samples.device)
+    codes = model.encode(model.padded(samples))[:, :codebooks]
+    return model.decode(codes, zero, zero)[:, : samples.shape[1]]
+
+
 @torch.no_grad()
 def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, level_db: float = -20.0) -> dict[str, float]:
     """Return the means over the first five seconds of every stretch, levelled; keys "mel", "mel speech", "si_sdr"..."""
-    hop, rate, device = model.numbers.hop, model.numbers.rate, model.decoder.noise.device
+    hop, rate = model.facts.hop, model.facts.rate
     scores: dict[str, list[float]] = {}
     for stretch in corpus.stretches:
         audio = corpus.read(stretch, 0, int(VALIDATION_SECONDS * rate))
-        rms = float(np.sqrt(np.mean(audio**2)))
-        if rms < 1e-4 or len(audio) < 4 * hop or stretch.name.endswith(":side"):
+        rms = root_mean_square(audio)
+        if rms < SILENCE_RMS or len(audio) < 4 * hop or stretch.name.endswith(":side"):
             continue
-        reference = torch.from_numpy(audio * 10 ** (level_db / 20) / rms)[None].to(device)
-        frames = model.facts.frames(reference.shape[1])
-        padded = torch.nn.functional.pad(reference, (hop, frames * hop - reference.shape[1]))
-        zero = torch.zeros(1, dtype=torch.long, device=device)
-        codes = model.encode(padded)[:, :codebooks]
-        estimate = model.decode(codes, zero, zero)[:, : reference.shape[1]]
-        for name, value in (
-            ("mel", mel_distance(reference, estimate, rate)),
-            ("si_sdr", si_sdr(reference, estimate)),
-        ):
+        reference = torch.from_numpy(audio * np.float32(10 ** (level_db / 20) / rms))[None].to(
+            model.decoder.noise.device
+        )
+        estimate = reconstruct(model, reference, codebooks)
+        values = {"mel": mel_distance(reference, estimate, rate), "si_sdr": si_sdr(reference, estimate)}
+        for name, value in values.items():
             scores.setdefault(name, []).append(float(value))
             scores.setdefault(f"{name} {stretch.category}", []).append(float(value))
     return {name: float(np.mean(values)) for name, values in scores.items()}
