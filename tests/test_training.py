@@ -19,6 +19,7 @@ from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import encode, export_weights, write_codes
 from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
+from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
 from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
 
@@ -162,7 +163,16 @@ def test_a_resumed_run_is_the_same_run(
     run(resumed, tmp_path / "resumed")
     for name, tensor in through.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
-    assert (tmp_path / "through" / "validation.jsonl").read_text().count("\n") == 2
+    assert [row["step"] for row in read_scores(tmp_path / "through")] == [6, 12]
+    samples = (tmp_path / "through" / SAMPLES).iterdir()
+    assert {round(soundfile.info(path).duration) for path in samples} == {6}
+
+
+def test_a_run_is_drawn(trainer: Trainer, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run(trainer, tmp_path)
+    (tmp_path / "log.csv").write_text("step,seconds,rate,mel,stft\n50,1,1,2.0,1.0\n100,2,1,1.5,0.9\n")
+    assert plot(tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
 def test_weights_come_back_from_the_export(trainer: Trainer, corpus: Corpus, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from dacfile.training.config import CONFIGS
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
 from dacfile.training.prior_run import train_prior_file
+from dacfile.training.record import plot
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 
 
@@ -92,6 +93,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--description", default="")
     command.add_argument("--licence", default="")
     command.set_defaults(action=export)
+
+    command = commands.add_parser("plot", help="draw the log of a run as RUN/log.png")
+    command.add_argument("run", type=Path)
+    command.set_defaults(action=lambda a: print(plot(a.run)))
 
     command = commands.add_parser("prior", help="train the prior of a model")
     command.add_argument("weights", type=Path)
