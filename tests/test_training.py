@@ -18,7 +18,7 @@ from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import encode, export_weights, write_codes
 from dacfile.training.losses import ReconstructionLoss
-from dacfile.training.noise import flat_noise, synthesise
+from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.sampler import Sampler, SamplerConfig
 from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
 
@@ -47,7 +47,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def noise() -> torch.Tensor:
-    return torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -90,6 +90,25 @@ def test_flat_noise_is_nearer_to_noise_than_noise_is() -> None:
     flat = float(mel_distance(reference, synthesise(table * 0.1), 16000))
     random = float(mel_distance(reference, synthesise(other * 0.1), 16000))
     assert flat < 0.9 * random
+
+
+def test_a_quarter_period_makes_sums_and_differences_flat() -> None:
+    table = flat_noise(16000, 64, 128, steps=150, span=128)
+    turned = quarter_period_on(table)
+    reference = synthesise(torch.randn(128, 64, generator=torch.Generator().manual_seed(5)) * 0.1)
+    alone = float(mel_distance(reference, synthesise(table * 0.1), 16000))
+    other = flat_noise(16000, 64, 128, steps=150, span=128, seed=1)
+    for sign in (1, -1):
+        turned_sum, other_sum = ((table + sign * second) * 0.1 / 2**0.5 for second in (turned, other))
+        distance = float(mel_distance(reference, synthesise(turned_sum), 16000))
+        assert distance < alone + 0.03 < float(mel_distance(reference, synthesise(other_sum), 16000))
+
+
+def test_two_quarter_periods_turn_the_noise_over() -> None:
+    table = torch.randn(64, 32, generator=torch.Generator().manual_seed(1))
+    twice = quarter_period_on(quarter_period_on(table))
+    # Up to the two frequencies, 0 Hz and half the rate, that have no quarter period.
+    assert float((twice + table).square().mean()) < 0.005
 
 
 def test_the_analytic_start_beats_random_weights(trainer: Trainer, corpus: Corpus) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
+from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
 from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
@@ -24,7 +25,7 @@ from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary
 from dacfile.training.losses import ReconstructionLoss
-from dacfile.training.noise import flat_noise
+from dacfile.training.noise import noise_tables
 from dacfile.training.sampler import SILENCE_RMS, Sampler, root_mean_square
 
 VALIDATION_SECONDS = 5.0
@@ -65,7 +66,7 @@ class Trainer:
         """Set the analytic start; takes a minute or two."""
         numbers = self.config.model
         samples = torch.from_numpy(self.sampler.batch(segments, self.segment_samples))
-        table = flat_noise(numbers.rate, numbers.hop, numbers.noise_frames) if noise is None else noise
+        table = noise_tables(numbers.rate, numbers.hop, numbers.noise_frames) if noise is None else noise
         self.model.cpu()
         start(self.model, samples, table)
         self.model.to(self.device)
@@ -106,7 +107,7 @@ class Trainer:
             latent = model.encoder.blocks(projected)
         quantised, commitment, _ = self.quantizer(latent.float())
         first = torch.randint(self.config.model.noise_frames, (len(samples),), device=self.device)
-        noise = model.decoder.noise_at(first, torch.zeros_like(first), quantised.shape[1])
+        noise = model.decoder.noise_at(first, torch.where(first % 2 == 0, SIDE, 0), quantised.shape[1])
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = model.decoder.hidden(quantised)
         estimate, reference = model.decoder.synthesise(hidden.float(), noise), samples[:, hop:-hop]
