@@ -64,8 +64,10 @@ def convolution(layer: nn.Conv1d) -> Step:
     return step
 
 
-def block(layer: Block) -> Step:
+def block(layer: nn.Module) -> Step:
     """Return a ConvNeXt block; its residual scale is part of its last product."""
+    if not isinstance(layer, Block):
+        raise TypeError(f"no fast form of {type(layer).__name__}")
     mix, norm, scale = convolution(layer.mix), layer.norm, layer.scale.detach()
     widen = linear(layer.widen, "gelu")
     narrow = product(layer.narrow.weight * scale[:, None], layer.narrow.bias * scale)
