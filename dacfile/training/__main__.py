@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from dacfile.codec import fastest
 from dacfile.model.checkpoint import load_model
 from dacfile.training.config import CONFIGS
 from dacfile.training.corpus import Corpus, find_audio, prepare
@@ -58,7 +59,8 @@ def train_prior(arguments: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model, checkpoint = load_model(arguments.weights)
     if not arguments.codes.exists():
-        write_codes(model.eval(), find_audio(arguments.audio), arguments.codes)
+        network = fastest(model.eval(), torch.device("cpu"), "fp32")
+        write_codes(network, find_audio(arguments.audio), arguments.codes)
     train_prior_file(arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id)
 
 
