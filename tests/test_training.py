@@ -21,6 +21,7 @@ from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
+from dacfile.training.synthetic import synthetic
 from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
 
 NUMBERS = LappedConfig(
@@ -68,10 +69,20 @@ def test_the_cache_holds_every_coded_channel(corpus: Corpus) -> None:
 
 
 def test_segments_are_levelled_and_repeatable(corpus: Corpus) -> None:
-    config = SamplerConfig(level_db=-20.0, level_spread_db=0.0, keep_dynamics=0.0, mix=0.0, equalise=0.0, low_pass=0.0)
+    config = SamplerConfig(
+        level_db=-20.0, level_spread_db=0.0, keep_dynamics=0.0, mix=0.0, equalise=0.0, low_pass=0.0, synthetic=0.0
+    )
     batch = Sampler(corpus, config, seed=3).batch(4, 4000)
     np.testing.assert_array_equal(batch, Sampler(corpus, config, seed=3).batch(4, 4000))
     np.testing.assert_allclose(np.sqrt((batch**2).mean(1)), 0.1, rtol=1e-3)
+
+
+def test_segments_made_by_formula_are_audible_and_repeatable() -> None:
+    made = [synthetic(6000, np.random.default_rng(seed)) for seed in range(60)]
+    assert all(np.isfinite(audio).all() and np.abs(audio).max() > 0.01 for audio in made)
+    np.testing.assert_array_equal(made[7], synthetic(6000, np.random.default_rng(7)))
+    crest = [np.abs(audio).max() / np.sqrt((audio**2).mean()) for audio in made]
+    assert min(crest) < 2 < 5 < max(crest)  # steady tones and single clicks
 
 
 def test_the_loss_is_the_mel_distance() -> None:
