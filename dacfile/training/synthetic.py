@@ -37,9 +37,8 @@ def tones(samples: int, random: np.random.Generator) -> np.ndarray:
 def clicks(samples: int, random: np.random.Generator) -> np.ndarray:
     """Return one to twelve short attacks of one kind: a burst of noise and a damped resonance."""
     audio, time = np.zeros(samples), np.arange(min(samples, LONGEST_CLICK))
-    resonance = np.sin(2 * np.pi * log_uniform(0.01, HIGHEST, random) * time) * ringing(
-        time, log_uniform(60, 2e3, random)
-    )
+    frequency, body = log_uniform(0.01, HIGHEST, random), log_uniform(60, 2e3, random)
+    resonance = np.sin(2 * np.pi * frequency * time) * ringing(time, body)
     noise = random.standard_normal(len(time)) * ringing(time, log_uniform(8, 300, random))
     share = random.random()
     click = share * resonance + (1 - share) * noise
