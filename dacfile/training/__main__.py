@@ -9,6 +9,11 @@ A bundled model from nothing, and its prior (each command resumes where it was s
     python -m dacfile.training export runs/44k-d dacfile/weights/44k.safetensors
     python -m dacfile.training prior dacfile/weights/44k.safetensors corpus/train runs/44k.npz 44k.prior.safetensors
 
+24k and 16k likewise, with --rate 24000 and 16000. Going on from bundled weights when their run is not at hand (the codes
+change, so the prior must be trained again; the -decoder configurations keep both):
+
+    python -m dacfile.training codec 44k runs/cache/44100 runs/more --weights dacfile/weights/44k.safetensors --steps 5000
+
 Fine-tuning starts from weights in place of the analytic start, and takes any folder of audio:
 
     python -m dacfile.training prepare music/ runs/mine --rate 44100
