@@ -57,7 +57,7 @@ def test_impossible_wishes_are_refused(tmp_path):
 def test_the_command_prints_a_table_or_json(dacz, stub_models):
     done = dacz("bench", "--seconds", "0.5", "--model", "44k")
     assert done.code == 0
-    assert StubCodec.name in done.out
+    assert stub_models.name in done.out
     assert "decompress" in done.out
     done = dacz("bench", "--seconds", "0.5", "--model", "44k", "--json")
     stages = json.loads(done.out)["stages"]
