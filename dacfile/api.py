@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dacfile.installed import Codecs
     from dacfile.report import FileReport
     from dacfile.stream import WindowCodec
-    from dacfile.verify import Verification
+    from dacfile.verification import Verification
 
 AnyPath = str | PathLike[str]
 
@@ -124,7 +124,7 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
     the DaczError that says what is wrong; returns what was checked.
     """
     from dacfile.deep import check_source, verify_deep
-    from dacfile.verify import verify_file
+    from dacfile.verification import verify_file
 
     origin = None if source is None else Path(source)
     if deep:

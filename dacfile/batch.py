@@ -21,7 +21,7 @@ from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
 from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
-from dacfile.verify import is_complete, verify_file
+from dacfile.verification import is_complete, verify_file
 
 if TYPE_CHECKING:
     from dacfile.compressor import CompressOptions

@@ -120,16 +120,16 @@ def test_codes_that_make_no_sense(packed: Path, start: float, codebooks: int | N
 
 def test_verify(song: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dacfile.api, "_codecs", lambda device, precision: Codecs(only=StubCodec()))
-    assert dacfile.api.verify(packed).codes > 0
-    assert len(dacfile.api.verify(packed, deep=True, source=song).checks) > len(dacfile.api.verify(packed).checks)
+    assert dacfile.verify(packed).codes > 0
+    assert len(dacfile.verify(packed, deep=True, source=song).checks) > len(dacfile.verify(packed).checks)
     other = write(tmp_path / "other.flac", tone(5 * RATE, 2, RATE, 0.41), RATE, "FLAC")
     with pytest.raises(SourceChanged, match="does not hold the samples"):
-        dacfile.api.verify(packed, source=other)
+        dacfile.verify(packed, source=other)
     data = bytearray(packed.read_bytes())
     data[len(data) // 3] ^= 4
     packed.write_bytes(data)
     with pytest.raises(DaczError):
-        dacfile.api.verify(packed)
+        dacfile.verify(packed)
 
 
 def test_every_public_name_is_there() -> None:
@@ -146,7 +146,7 @@ def test_facts_tags_and_codes_need_no_torch(packed: Path) -> None:
         "assert 'numpy' not in sys.modules\n"
         "f = dacfile.open(sys.argv[1])\n"
         "import dacfile.api\n"
-        "f.info, f.tags, f.codes(1, 2), dacfile.info(sys.argv[1]), dacfile.api.verify(sys.argv[1])\n"
+        "f.info, f.tags, f.codes(1, 2), dacfile.info(sys.argv[1]), dacfile.verify(sys.argv[1])\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(packed)], check=True, cwd=Path(__file__).parent.parent)
