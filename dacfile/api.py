@@ -73,7 +73,7 @@ def decompress(
     """Decompress a `.dacz` file and return the path of the output: `song.flac.dacz` becomes `song.flac` again.
 
     `format` is "wav", "flac", "aiff", "w64", "caf" or None for the source's own (WAV where that was not lossless);
-    `start` and `duration` are seconds; with `force` what is intact of a damaged file is decoded, and what is lost becomes
+    `start` and `duration` are seconds; with `force` what is intact of a damaged file is decoded, what is lost becomes
     silence. Otherwise as `compress`.
     """
     from dacfile.installed import prior_of
