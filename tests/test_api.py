@@ -13,7 +13,7 @@ from stub_codec import StubCodec
 
 import dacfile
 import dacfile.api
-from dacfile.errors import DaczError, NotDacz, OutputExists, SourceChanged, UsageError
+from dacfile.errors import ChecksumError, DaczError, NotDacz, OutputExists, SourceChanged, UsageError
 from dacfile.installed import Codecs
 
 RATE = 8000
@@ -66,6 +66,16 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(NotDacz):
         dacfile.decompress(tmp_path / "b.wav.dacz", codec=StubCodec())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav.dacz"]
+
+
+def test_what_is_intact_of_a_damaged_file(packed: Path, tmp_path: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    data[len(data) // 2] ^= 1
+    packed.write_bytes(data)
+    with pytest.raises(ChecksumError):
+        dacfile.decompress(packed, tmp_path / "strict.wav", codec=StubCodec())
+    rescued = dacfile.decompress(packed, tmp_path / "rescued.wav", force=True, codec=StubCodec())
+    assert read(rescued)[0].shape == (5 * RATE, 2)
 
 
 def test_read(packed: Path) -> None:

@@ -68,7 +68,7 @@ BUNDLED_16K = TrainingConfig(
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 3100),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 4200),
     "24k": BUNDLED_24K,
     "24k-decoder": decoder_alone(BUNDLED_24K, 1500),
     "16k": BUNDLED_16K,
