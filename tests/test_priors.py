@@ -186,7 +186,9 @@ def stub_entry(stub_models, monkeypatch):
     """The stub in the list of models, under any name."""
 
     def find(name: str) -> store.ModelEntry:
-        return store.ModelEntry(name, stub_models.id, stub_models.facts, Path("stub"), False, 0)
+        return store.ModelEntry(
+            name if isinstance(name, str) else "stub", stub_models.id, stub_models.facts, Path("stub"), False, 0
+        )
 
     monkeypatch.setattr(store, "find", find)
     return find("stub")
@@ -301,7 +303,7 @@ def test_optimize_recodes_when_it_pays(archive, own_store, tmp_path, dacz):
     assert after < sum(map(len, data.values()))
     (own_store / kept.name).unlink()
     assert dacz("verify", archive).code == 0
-    assert "0 files of 4" in dacz("optimize", archive).out
+    assert "0 files would be" in dacz("optimize", archive).out
 
 
 @pytest.mark.usefixtures("learns_tables")
