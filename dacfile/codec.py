@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from dacfile.errors import UsageError
-from dacfile.model import store
+from dacfile.model import lapped_cpu, store
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
+from dacfile.model.lapped import Lapped
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
 
@@ -131,8 +132,12 @@ def _cuda_products(tf32: bool) -> Iterator[None]:
 
 def fastest(model: Model, device: torch.device, precision: str) -> Model:
     """Return the fastest form of a network that gives the same codes on this device."""
-    if isinstance(model, Dac) and device.type == "cpu" and precision == "fp32":
+    if device.type != "cpu" or precision != "fp32":
+        return model
+    if isinstance(model, Dac):
         return FastDac(model)
+    if isinstance(model, Lapped) and lapped_cpu.is_supported():
+        return lapped_cpu.FastLapped(model)
     return model
 
 

@@ -13,7 +13,7 @@ from dacfile.blocks import CodedBlock, decode_codes
 from dacfile.container import CODED, SAME, TRANSFORM_MID_SIDE, Block, Head, Reader
 from dacfile.entropy import Prior
 from dacfile.errors import ModelMismatch, StructureError, UsageError
-from dacfile.model.facts import Facts
+from dacfile.model.facts import SIDE, Facts
 from dacfile.pieces import piece_frames, regroup
 from dacfile.stream import StreamDecoder, WindowCodec
 from dacfile.windows import ABSENT, frames_for
@@ -30,10 +30,10 @@ class Span:
 
 
 class Sparse:
-    """A codec that does not run the network for windows without codes."""
+    """A codec that does not run the network for windows without codes, and knows the side channel of a file."""
 
-    def __init__(self, codec: WindowCodec) -> None:
-        self._codec = codec
+    def __init__(self, codec: WindowCodec, mid_side: bool) -> None:
+        self._codec, self._mid_side = codec, mid_side
         self.facts, self.name, self.id = codec.facts, codec.name, codec.id
         self.batch = getattr(codec, "batch", 1)
 
@@ -43,6 +43,8 @@ class Sparse:
 
     def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Decode as the codec does, but windows without any code to zeros."""
+        if self._mid_side:
+            channels = [SIDE if channel == 1 else channel for channel in channels]
         rows = np.flatnonzero((codes != ABSENT).any(axis=(1, 2))).tolist()
         if len(rows) == len(codes):
             return self._codec.decode_windows(codes, first_frames, channels)
@@ -73,7 +75,8 @@ class Decoder:
         if codebooks is not None and not 1 <= codebooks <= reader.head.codebooks:
             raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
         self.reader, self.head = reader, reader.head
-        self._codec, self._prior, self._codebooks = Sparse(codec), prior, codebooks
+        self._mid_side = self.head.transform == TRANSFORM_MID_SIDE
+        self._codec, self._prior, self._codebooks = Sparse(codec, self._mid_side), prior, codebooks
 
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Yield the source's samples [start, stop), float32 [n, C], at its own rate.
@@ -107,15 +110,14 @@ class Decoder:
         first_frame, end_frame = frames_for(facts, start, stop, total)
         stream = StreamDecoder(self._codec, self.head.channels, stop, first_frame, start)
         patches = Patches(start)
-        mid_side = self.head.transform == TRANSFORM_MID_SIDE
         size = piece_frames(self._codec, facts.decoder_context, self.head.channels)
         missing = end_frame - first_frame
         for codes in regroup(self._codes(first_frame, end_frame, patches), size, axis=-1):
             missing -= codes.shape[-1]
-            yield restore(patches.apply(stream.push(codes)), self.head.gains, mid_side)
+            yield restore(patches.apply(stream.push(codes)), self.head.gains, self._mid_side)
         if missing:
             raise StructureError(f"the file has {missing} frames too few for its length")
-        yield restore(patches.apply(stream.finish()), self.head.gains, mid_side)
+        yield restore(patches.apply(stream.finish()), self.head.gains, self._mid_side)
 
     def _codes(self, first_frame: int, end_frame: int, patches: Patches) -> Iterator[np.ndarray]:
         """Yield the codes of the frames, uint16 [C, K, t], and note in `patches` where there are none."""

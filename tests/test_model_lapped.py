@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dacfile.model import mdct
+from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped, LappedConfig, band_interpolation, compand, expand
 from dacfile.model.lapped_quantizer import LappedQuantizer
 
@@ -102,6 +103,11 @@ def test_noise_depends_on_frame_index_and_channel_alone(model: Lapped) -> None:
     torch.testing.assert_close(decoder.noise_at(zero, zero, 5), decoder.noise_at(sixteen, zero, 5))
     torch.testing.assert_close(decoder.noise_at(zero, zero, 5)[:, 3:], decoder.noise_at(torch.tensor([3]), zero, 2))
     assert not torch.equal(decoder.noise_at(zero, zero, 5), decoder.noise_at(zero, torch.tensor([1]), 5))
+
+
+def test_a_side_has_the_second_noise_table_in_step_with_channel_0(model: Lapped) -> None:
+    noise = model.decoder.noise_at(torch.tensor([3, 3]), torch.tensor([0, SIDE]), 4)
+    torch.testing.assert_close(noise, model.decoder.noise[:, 3:7])
 
 
 def test_unknown_numbers_are_refused() -> None:

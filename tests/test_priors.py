@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("stub_models", "own_store")
 def own_store(tmp_path, monkeypatch):
     """A user's store that ends with the test; what was looked up before and in it is forgotten."""
     monkeypatch.setenv("DACZ_MODELS", str(tmp_path / "store"))
-    caches = (installed._prior_by_id, installed.default_prior)
+    caches = (installed._cached_prior, installed._cached_default)
     for cache in caches:
         cache.cache_clear()
     yield tmp_path / "store"
@@ -186,9 +186,8 @@ def stub_entry(stub_models, monkeypatch):
     """The stub in the list of models, under any name."""
 
     def find(name: str) -> store.ModelEntry:
-        return store.ModelEntry(
-            name if isinstance(name, str) else "stub", stub_models.id, stub_models.facts, Path("stub"), False, 0
-        )
+        called = name if isinstance(name, str) else "stub"
+        return store.ModelEntry(called, stub_models.id, stub_models.facts, Path("stub"), False, 0)
 
     monkeypatch.setattr(store, "find", find)
     return find("stub")

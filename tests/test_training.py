@@ -18,8 +18,11 @@ from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import encode, export_weights, write_codes
 from dacfile.training.losses import ReconstructionLoss
-from dacfile.training.noise import flat_noise, synthesise
+from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
+from dacfile.training.prior_data import load_pieces, split
+from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
+from dacfile.training.synthetic import synthetic
 from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
 
 NUMBERS = LappedConfig(
@@ -47,7 +50,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def noise() -> torch.Tensor:
-    return torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -67,10 +70,20 @@ def test_the_cache_holds_every_coded_channel(corpus: Corpus) -> None:
 
 
 def test_segments_are_levelled_and_repeatable(corpus: Corpus) -> None:
-    config = SamplerConfig(level_db=-20.0, level_spread_db=0.0, keep_dynamics=0.0, mix=0.0, equalise=0.0, low_pass=0.0)
+    config = SamplerConfig(
+        level_db=-20.0, level_spread_db=0.0, keep_dynamics=0.0, mix=0.0, equalise=0.0, low_pass=0.0, synthetic=0.0
+    )
     batch = Sampler(corpus, config, seed=3).batch(4, 4000)
     np.testing.assert_array_equal(batch, Sampler(corpus, config, seed=3).batch(4, 4000))
     np.testing.assert_allclose(np.sqrt((batch**2).mean(1)), 0.1, rtol=1e-3)
+
+
+def test_segments_made_by_formula_are_audible_and_repeatable() -> None:
+    made = [synthetic(6000, np.random.default_rng(seed)) for seed in range(60)]
+    assert all(np.isfinite(audio).all() and np.abs(audio).max() > 0.01 for audio in made)
+    np.testing.assert_array_equal(made[7], synthetic(6000, np.random.default_rng(7)))
+    crest = [np.abs(audio).max() / np.sqrt((audio**2).mean()) for audio in made]
+    assert min(crest) < 2 < 5 < max(crest)  # steady tones and single clicks
 
 
 def test_the_loss_is_the_mel_distance() -> None:
@@ -90,6 +103,25 @@ def test_flat_noise_is_nearer_to_noise_than_noise_is() -> None:
     flat = float(mel_distance(reference, synthesise(table * 0.1), 16000))
     random = float(mel_distance(reference, synthesise(other * 0.1), 16000))
     assert flat < 0.9 * random
+
+
+def test_a_quarter_period_makes_sums_and_differences_flat() -> None:
+    table = flat_noise(16000, 64, 128, steps=150, span=128)
+    turned = quarter_period_on(table)
+    reference = synthesise(torch.randn(128, 64, generator=torch.Generator().manual_seed(5)) * 0.1)
+    alone = float(mel_distance(reference, synthesise(table * 0.1), 16000))
+    other = flat_noise(16000, 64, 128, steps=150, span=128, seed=1)
+    for sign in (1, -1):
+        turned_sum, other_sum = ((table + sign * second) * 0.1 / 2**0.5 for second in (turned, other))
+        distance = float(mel_distance(reference, synthesise(turned_sum), 16000))
+        assert distance < alone + 0.03 < float(mel_distance(reference, synthesise(other_sum), 16000))
+
+
+def test_two_quarter_periods_turn_the_noise_over() -> None:
+    table = torch.randn(64, 32, generator=torch.Generator().manual_seed(1))
+    twice = quarter_period_on(quarter_period_on(table))
+    # Up to the two frequencies, 0 Hz and half the rate, that have no quarter period.
+    assert float((twice + table).square().mean()) < 0.005
 
 
 def test_the_analytic_start_beats_random_weights(trainer: Trainer, corpus: Corpus) -> None:
@@ -143,7 +175,16 @@ def test_a_resumed_run_is_the_same_run(
     run(resumed, tmp_path / "resumed")
     for name, tensor in through.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
-    assert (tmp_path / "through" / "validation.jsonl").read_text().count("\n") == 2
+    assert [row["step"] for row in read_scores(tmp_path / "through")] == [6, 12]
+    samples = (tmp_path / "through" / SAMPLES).iterdir()
+    assert {round(soundfile.info(path).duration) for path in samples} == {6}
+
+
+def test_a_run_is_drawn(trainer: Trainer, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run(trainer, tmp_path)
+    (tmp_path / "log.csv").write_text("step,seconds,rate,mel,stft\n50,1,1,2.0,1.0\n100,2,1,1.5,0.9\n")
+    assert plot(tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
 def test_weights_come_back_from_the_export(trainer: Trainer, corpus: Corpus, tmp_path: Path) -> None:
@@ -178,10 +219,18 @@ def test_codes_of_files_carry_the_compressors_decisions(trainer: Trainer, tmp_pa
     write_codes(trainer.average, sorted(tmp_path.glob("*.wav")), tmp_path / "codes.npz")
     with np.load(tmp_path / "codes.npz") as codes:
         labels = {name.split(":", 1)[1] for name in codes}
-        assert labels == {"far.wav:left", "far.wav:right", "mono.wav:mono", "near.wav:mid", "near.wav:side"}
+        copies = {f"far.wav:{i}:{side}" for i in range(4) for side in ("left", "right")}
+        copies |= {f"near.wav:{i}:{side}" for i in range(4) for side in ("mid", "side")}
+        assert labels == {"mono.wav:mono", *copies}
         assert all(
-            array.dtype == np.uint16 and array.shape == (3, 251) and array.max() < 64 for array in codes.values()
+            array.dtype == np.uint16 and array.shape in {(3, 251), (3, 250)} and array.max() < 64
+            for array in codes.values()
         )
+    pieces = load_pieces(tmp_path / "codes.npz")
+    assert [piece.second is None for piece in pieces].count(False) == 8
+    training, held = split(pieces, 0.5)
+    recordings = [{piece.name.split(":")[1] for piece in part} for part in (training, held)]
+    assert not recordings[0] & recordings[1]
 
 
 @pytest.mark.parametrize(

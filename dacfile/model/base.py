@@ -37,8 +37,8 @@ class Model(nn.Module):
         """Return samples float32 [B, L * hop - tail] for codes int64 [B, n, L], n <= K.
 
         A negative code means that the layer is absent in that frame: it adds nothing. `first_frame` and `channel`,
-        int64 [B], are the absolute index of each item's first frame and the index of its coded channel: they choose
-        the noise of `lapped`.
+        int64 [B], are the absolute index of each item's first frame and the index of its coded channel, or SIDE: they
+        choose the noise of `lapped`.
         """
 
 

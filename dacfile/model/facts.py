@@ -8,6 +8,9 @@ from typing import Any
 from dacfile.errors import ModelMismatch
 from dacfile.limits import DEFAULT_LIMITS
 
+# Stands for the number of a coded channel that is the side of a mid, coded channel 0.
+SIDE = -1
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dacfile.model import mdct
 from dacfile.model.base import Config, Model
-from dacfile.model.facts import Facts
+from dacfile.model.facts import SIDE, Facts
 from dacfile.model.lapped_quantizer import LappedQuantizer
 
 # Keeps the companding curve's slope finite at zero; -100 dB below full scale.
@@ -32,6 +32,8 @@ NOISE_OFFSET_BELOW_SPLIT = -2.0
 NOISE_GAIN_STEP = 4.0
 # Offset of the noise table between coded channels, in frames: neighbours must not share noise.
 CHANNEL_NOISE_OFFSET = 389
+# The tables of `noise`: the noise itself, and the same with every phase moved by a quarter period, for side channels.
+NOISE_TABLES = 2
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class Decoder(nn.Module):
         )
         self.project = nn.Linear(config.width, 2 * config.hop + bands)
         self.register_buffer("energy_mean", torch.zeros(bands))
-        self.register_buffer("noise", torch.zeros(config.noise_frames, config.hop))
+        self.register_buffer("noise", torch.zeros(NOISE_TABLES, config.noise_frames, config.hop))
         self.register_buffer("synthesis", mdct.basis(config.hop).T.float().contiguous(), persistent=False)
         self.register_buffer("interpolation", band_interpolation(edges, config.hop), persistent=False)
         offset = torch.zeros(config.hop)
@@ -200,10 +202,15 @@ class Decoder(nn.Module):
         self.register_buffer("offset", offset, persistent=False)
 
     def noise_at(self, first_frame: Tensor, channel: Tensor, frames: int) -> Tensor:
-        """Return the noise of `frames` frames from absolute index first_frame [B], for coded channel [B]."""
-        start = first_frame + CHANNEL_NOISE_OFFSET * channel
+        """Return the noise [B, frames, hop] from absolute index first_frame [B] on, for coded channel [B] or SIDE.
+
+        The side of a mid has the mid's noise a quarter period on: left and right, their sum and difference, then have
+        its flat spectrum, which two unrelated noises would not give, and the energy of both.
+        """
+        side = (channel == SIDE).long()
+        start = first_frame + CHANNEL_NOISE_OFFSET * channel * (1 - side)
         index = start[:, None] + torch.arange(frames, device=start.device)
-        return self.noise[index % self.config.noise_frames]
+        return self.noise[side[:, None], index % self.config.noise_frames]
 
     def hidden(self, latent: Tensor) -> Tensor:
         """Run the blocks on the latent [B, L, width]."""
@@ -256,7 +263,7 @@ class Lapped(Model):
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L].
 
-        first_frame and channel, int64 [B], say where in the noise table each row starts.
+        first_frame and channel (a coded channel's number, or SIDE), int64 [B], say where each row's noise starts.
         """
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
         samples: Tensor = self.decoder(self.quantizer.decode(codes), noise)

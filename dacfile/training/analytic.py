@@ -26,7 +26,7 @@ def kept_features(model: Lapped) -> Tensor:
 
 @torch.no_grad()
 def start(model: Lapped, samples: Tensor, noise: Tensor, seed: int = 0) -> None:
-    """Set the model's weights from samples float32 [B, n] of the corpus and a noise table [frames, hop]."""
+    """Set the model's weights from samples float32 [B, n] of the corpus and noise tables [2, frames, hop]."""
     torch.manual_seed(seed)
     model.decoder.noise.copy_(noise)
     centre_energies(model, samples)

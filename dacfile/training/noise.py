@@ -32,6 +32,21 @@ def flatness_targets(loss: ReconstructionLoss, sizes: list[int], hop: int) -> di
     return {size: loss.log_mel(loss.spectrum(samples, size), size)[0].median(0).values for size in sizes}
 
 
+def quarter_period_on(table: Tensor) -> Tensor:
+    """Return the table [frames, hop] of the Hilbert transform of a table's sound: every phase a quarter period on."""
+    frames, hop = table.shape
+    circle = torch.cat([table[-1:], table, table[:1]]).double()
+    samples = mdct.overlap_add((circle @ mdct.basis(hop).T)[None])[0, : frames * hop]
+    turned = torch.fft.irfft(torch.fft.rfft(samples) * -1j, len(samples))
+    return (mdct.frames(torch.cat([turned, turned[:hop]]), hop) @ mdct.basis(hop)).to(table.dtype)
+
+
+def noise_tables(rate: int, hop: int, frames: int) -> Tensor:
+    """Return the decoder's noise float32 [2, frames, hop]: a flat table, and the same a quarter period on."""
+    table = flat_noise(rate, hop, frames)
+    return torch.stack([table, quarter_period_on(table)])
+
+
 def flat_noise(rate: int, hop: int, frames: int, steps: int = 1500, span: int = 128, seed: int = 0) -> Tensor:
     """Return a table float32 [frames, hop] of unit-level noise with flat spectra; it wraps around without a seam."""
     torch.manual_seed(seed)
