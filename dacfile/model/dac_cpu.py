@@ -216,9 +216,9 @@ def residual_unit(unit: ResidualUnit) -> Layer:
 
 
 def in_phases(x: Tensor, phases: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield views [n, r, C] of rows [T, C] and of the same rows in phases [d, >= T / d, C]: whole runs of d, the rest."""
+    """Yield views [n, r, C] of rows [T, C] and of the same in phases [d, >= T / d, C]: whole runs of d, the rest."""
     dilation = len(phases)
     whole, rest = divmod(len(x), dilation)
-    yield x[: whole * dilation].view(whole, dilation, -1), phases[:, :whole].transpose(0, 1)
+    yield x[: whole * dilation].view(whole, dilation, x.shape[1]), phases[:, :whole].transpose(0, 1)
     if rest:
         yield x[None, whole * dilation :], phases[None, :rest, whole]

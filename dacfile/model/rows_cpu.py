@@ -4,8 +4,8 @@ Two ways, chosen by cost: oneDNN's direct convolution, and a short convolution t
 that were put into oneDNN's order once; PyTorch's own call does that again every time.
 
 The short one is the Toom-Cook method (S. Winograd, Arithmetic Complexity of Computations, 1980; R. Blahut, Fast
-Algorithms for Signal Processing, 2010, chapter 5). m outputs of k taps are coefficients of a product of polynomials of
-N = m + k - 1 coefficients in all. Known at N points, a polynomial is known everywhere, and at a point the product of two
+Algorithms for Signal Processing, 2010, chapter 5). m outputs of k taps are coefficients of a product of polynomials
+of N = m + k - 1 coefficients. Known at N points, a polynomial is known everywhere, and at a point the product of two
 polynomials is the product of their values: N matrices in place of m * k. The points here are 0, infinity and roots of
 unity, conjugate roots taken together at three real products each. Unlike small integers, the points that Winograd
 convolutions mostly use, they cost no accuracy: the error in float32 is not above that of the direct sum.
@@ -14,7 +14,7 @@ convolutions mostly use, they cost no accuracy: the error in float32 is not abov
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def points(taps: int, pairs: int) -> Points:
 
 
 def _values(length: int, pairs: int) -> np.ndarray:
-    """Return [F, length]: the values of monomials at the points; of a pair the real part, the imaginary one, the sum."""
+    """Return [F, length]: the values of monomials at the points; of a pair real part, imaginary part, sum."""
     power = np.arange(length)
     rows = [power == 0, power == length - 1, np.ones(length), (-1.0) ** power]
     for index in range(1, pairs + 1):
@@ -93,10 +93,10 @@ def direct(weight: Tensor, bias: Tensor, groups: int = 1, rows: int = FEW_ROWS) 
 
     It is prepared for inputs that give `rows` rows.
     """
-    outputs, inputs, taps = weight.shape
-    settings = (0, 0), (1, 1), (1, 1), groups
-    image = [1, inputs * groups, 1, rows + taps - 1]
-    ordered = torch._C._nn.mkldnn_reorder_conv2d_weight(weight[:, :, None].contiguous().to_mkldnn(), *settings, image)
+    settings: tuple[Any, ...] = ((0, 0), (1, 1), (1, 1), groups)  # padding, stride, dilation
+    image = [1, weight.shape[1] * groups, 1, rows + weight.shape[2] - 1]
+    order: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # its declaration lacks arguments
+    ordered = order(weight[:, :, None].contiguous().to_mkldnn(), *settings, image)
 
     def step(x: Tensor) -> Tensor:
         columns = x.t()[None, :, None]  # an image of height 1 with channels last
