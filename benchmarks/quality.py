@@ -66,8 +66,8 @@ def main() -> None:
     rows = merged(read_rows(table), rows, default_codecs(options.rate))
     write_rows(table, rows)
     write_report(rows, out, images, stem)
-    if images != out and not options.rate:
-        update_document(ROOT / "docs" / "quality.md", (out / f"{stem}.md").read_text())
+    if images != out:
+        update_document(ROOT / "docs" / "quality.md", stem, (out / f"{stem}.md").read_text())
 
 
 def default_codecs(rate: int | None) -> list[str]:

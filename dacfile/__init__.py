@@ -4,6 +4,7 @@
     dacfile.decompress("song.flac.dacz")                       -> song.flac
     dacfile.open("song.flac.dacz").codes()                     -> uint16 [channels, codebooks, frames]
     audio, rate = dacfile.read("song.flac.dacz", 30.0, 40.0)   -> float32 [samples, channels]
+    dacfile.verify("song.flac.dacz")                           -> what was checked, or the error
 
 Importing this package is cheap: everything is loaded when it is first used, and torch only by what needs a model.
 """
@@ -14,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dacfile.api import compress, decompress, info, load_codec, open, read
+    from dacfile.api import compress, decompress, info, load_codec, open, read, verify
     from dacfile.errors import DaczError
     from dacfile.opened import DaczFile
 
@@ -27,6 +28,7 @@ _HOMES = {
     "load_codec": "dacfile.api",
     "open": "dacfile.api",
     "read": "dacfile.api",
+    "verify": "dacfile.api",
     "DaczError": "dacfile.errors",
     "DaczFile": "dacfile.opened",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "load_codec",
     "open",
     "read",
+    "verify",
 ]
 
 

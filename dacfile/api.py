@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dacfile.installed import Codecs
     from dacfile.report import FileReport
     from dacfile.stream import WindowCodec
-    from dacfile.verify import Verification
+    from dacfile.verification import Verification
 
 AnyPath = str | PathLike[str]
 
@@ -64,6 +64,7 @@ def decompress(
     start: float = 0.0,
     duration: float | None = None,
     codebooks: int | None = None,
+    force: bool = False,
     device: str = "auto",
     precision: str = "auto",
     overwrite: bool = False,
@@ -72,14 +73,15 @@ def decompress(
     """Decompress a `.dacz` file and return the path of the output: `song.flac.dacz` becomes `song.flac` again.
 
     `format` is "wav", "flac", "aiff", "w64", "caf" or None for the source's own (WAV where that was not lossless);
-    `start` and `duration` are seconds. Otherwise as `compress`.
+    `start` and `duration` are seconds; with `force` what is intact of a damaged file is decoded, and what is lost becomes
+    silence. Otherwise as `compress`.
     """
     from dacfile.installed import prior_of
 
     path = Path(source)
     output = Path(target) if target is not None else _audio_path(path, format)
     find = (lambda head: codec) if codec is not None else _codecs(device, precision).for_head
-    options = DecompressOptions(codebooks, start, duration, format)
+    options = DecompressOptions(codebooks, start, duration, format, force)
     with AtomicFile(output, overwrite=overwrite) as stream:
         decompress_file(path, stream, find, partial(prior_of, near=source), options)
     return output
@@ -124,7 +126,7 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
     the DaczError that says what is wrong; returns what was checked.
     """
     from dacfile.deep import check_source, verify_deep
-    from dacfile.verify import verify_file
+    from dacfile.verification import verify_file
 
     origin = None if source is None else Path(source)
     if deep:

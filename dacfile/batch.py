@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -22,16 +21,18 @@ from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
 from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
-from dacfile.verify import is_complete, verify_file
+from dacfile.verification import is_complete, verify_file
 
 if TYPE_CHECKING:
     from dacfile.compressor import CompressOptions
     from dacfile.container import Head
     from dacfile.decompressor import DecompressOptions
+    from dacfile.entropy import Prior
     from dacfile.stream import WindowCodec
 
 EXISTS = ("skip", "overwrite", "fail")
 MAX_JOBS = 16  # chosen for the user; each takes memory, and Python itself does not scale further
+SMALL_BYTES = 1 << 18  # of .dacz in flight: short files are decoded faster together (dacfile.combine)
 SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
 FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
 Report = Callable[[float, float | None], None]
@@ -108,7 +109,7 @@ def process(plan: Plan, settings: Settings, *, jobs: int = 0, stop: Stop | None 
     """
     if settings.exists not in EXISTS:
         raise UsageError(f"--exists {settings.exists}: use one of {', '.join(EXISTS)}")
-    jobs = _jobs(plan, jobs)
+    jobs = _jobs(plan, jobs, SMALL_BYTES if isinstance(settings, DecompressSettings) else 0)
     return run(plan, _action(settings, jobs), jobs=jobs, stop=stop)
 
 
@@ -126,10 +127,12 @@ def _action(settings: Settings, jobs: int = 1) -> Action:
             return Recode(settings)
 
 
-def _jobs(plan: Plan, wanted: int) -> int:
+def _jobs(plan: Plan, wanted: int, small: int) -> int:
+    """Return how many files to work on at a time: `wanted`, else one a core, or as many as hold `small` bytes."""
     from dacfile.installed import cores
 
-    return max(1, min(wanted or min(cores(), MAX_JOBS), len(plan.tasks)))
+    largest = max((task.size for task in plan.tasks), default=1)
+    return max(1, min(wanted or min(max(cores(), small // max(largest, 1)), MAX_JOBS), len(plan.tasks)))
 
 
 class _Compress:
@@ -197,6 +200,7 @@ class _Decompress:
         from dacfile.installed import Codecs
 
         self.settings = settings
+        self.shared: dict[bytes, Prior] = {}  # by id
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
@@ -207,6 +211,7 @@ class _Decompress:
 
     def decode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
         """Decompress one file or stream."""
+        from dacfile.combine import SharedPrior
         from dacfile.decompressor import decompress_file
         from dacfile.installed import prior_of
 
@@ -218,9 +223,11 @@ class _Decompress:
             begin = time.monotonic()
             return codec
 
-        done = decompress_file(
-            source, stream, find_codec, partial(prior_of, near=source), self.settings.options, progress
-        )
+        def find_prior(head: Head) -> Prior | None:
+            prior = prior_of(head, source)
+            return self.shared.setdefault(prior.id, SharedPrior(prior)) if prior else None
+
+        done = decompress_file(source, stream, find_codec, find_prior, self.settings.options, progress)
         return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)
 
     def after(self, task: Task) -> None:

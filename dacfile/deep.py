@@ -17,7 +17,7 @@ from dacfile.decoder import Decoder
 from dacfile.errors import SourceChanged, StructureError
 from dacfile.installed import prior_of
 from dacfile.material import DIGEST_BYTES
-from dacfile.verify import Verification, verify_file
+from dacfile.verification import Verification, verify_file
 
 if TYPE_CHECKING:
     from dacfile.installed import Codecs

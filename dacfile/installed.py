@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dacfile.combine import SharedCodec
 from dacfile.container import CODER_RAW, Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
 from dacfile.errors import ModelMismatch, PriorNotFound
@@ -21,6 +22,7 @@ PRIOR_FOLDER = ".dacz"  # beside or above files: the priors of an archive
 # Sources up to this rate (Hz) take this model when none is named; a slower model would cut off what they hold.
 _BY_RATE = ((16_000, "16k"), (24_000, "24k"))
 _LARGEST = "44k"
+_loading_prior = threading.Lock()
 
 
 class Codecs:
@@ -63,7 +65,9 @@ class Codecs:
                 store.find(key)  # a missing model is known before torch is imported
                 from dacfile.codec import load_codec
 
-                self._loaded[key] = load_codec(key, self._device, self._precision)
+                codec = load_codec(key, self._device, self._precision)
+                # A CPU gains nothing from large batches, any other device is fast only with them.
+                self._loaded[key] = codec if codec.device.type == "cpu" else SharedCodec(codec)
                 share_cores(self._jobs)
             return self._loaded[key]
 
@@ -114,8 +118,13 @@ def prior_of(head: Head, near: object = None) -> Prior | None:
     return prior
 
 
-@lru_cache(maxsize=8)
 def _prior_by_id(prior_id: bytes, folders: tuple[Path, ...] = ()) -> Prior:
+    with _loading_prior:  # the cache alone would let every thread load its own
+        return _cached_prior(prior_id, folders)
+
+
+@lru_cache(maxsize=8)
+def _cached_prior(prior_id: bytes, folders: tuple[Path, ...]) -> Prior:
     return find_prior(prior_id, folders)
 
 
@@ -125,9 +134,14 @@ def folders_above(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     return tuple(place for place in places if place.is_dir())
 
 
-@lru_cache(maxsize=8)
 def default_prior(name: str, model_id: bytes) -> Prior | None:
     """Return the prior to compress with: the one made for this model id, or lying beside the model; else None."""
+    with _loading_prior:
+        return _cached_default(name, model_id)
+
+
+@lru_cache(maxsize=8)
+def _cached_default(name: str, model_id: bytes) -> Prior | None:
     for path, metadata in prior_files():
         if metadata.get("model") == model_id.hex() or ("model" not in metadata and path.name == name + PRIOR_SUFFIX):
             return load_prior(path)

@@ -13,7 +13,7 @@ from stub_codec import StubCodec
 
 import dacfile
 import dacfile.api
-from dacfile.errors import DaczError, NotDacz, OutputExists, SourceChanged, UsageError
+from dacfile.errors import ChecksumError, DaczError, NotDacz, OutputExists, SourceChanged, UsageError
 from dacfile.installed import Codecs
 
 RATE = 8000
@@ -68,6 +68,16 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav.dacz"]
 
 
+def test_what_is_intact_of_a_damaged_file(packed: Path, tmp_path: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    data[len(data) // 2] ^= 1
+    packed.write_bytes(data)
+    with pytest.raises(ChecksumError):
+        dacfile.decompress(packed, tmp_path / "strict.wav", codec=StubCodec())
+    rescued = dacfile.decompress(packed, tmp_path / "rescued.wav", force=True, codec=StubCodec())
+    assert read(rescued)[0].shape == (5 * RATE, 2)
+
+
 def test_read(packed: Path) -> None:
     audio, rate = dacfile.read(packed, codec=StubCodec())
     assert (audio.shape, audio.dtype, rate) == ((5 * RATE, 2), np.float32, RATE)
@@ -120,16 +130,16 @@ def test_codes_that_make_no_sense(packed: Path, start: float, codebooks: int | N
 
 def test_verify(song: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dacfile.api, "_codecs", lambda device, precision: Codecs(only=StubCodec()))
-    assert dacfile.api.verify(packed).codes > 0
-    assert len(dacfile.api.verify(packed, deep=True, source=song).checks) > len(dacfile.api.verify(packed).checks)
+    assert dacfile.verify(packed).codes > 0
+    assert len(dacfile.verify(packed, deep=True, source=song).checks) > len(dacfile.verify(packed).checks)
     other = write(tmp_path / "other.flac", tone(5 * RATE, 2, RATE, 0.41), RATE, "FLAC")
     with pytest.raises(SourceChanged, match="does not hold the samples"):
-        dacfile.api.verify(packed, source=other)
+        dacfile.verify(packed, source=other)
     data = bytearray(packed.read_bytes())
     data[len(data) // 3] ^= 4
     packed.write_bytes(data)
     with pytest.raises(DaczError):
-        dacfile.api.verify(packed)
+        dacfile.verify(packed)
 
 
 def test_every_public_name_is_there() -> None:
@@ -146,7 +156,7 @@ def test_facts_tags_and_codes_need_no_torch(packed: Path) -> None:
         "assert 'numpy' not in sys.modules\n"
         "f = dacfile.open(sys.argv[1])\n"
         "import dacfile.api\n"
-        "f.info, f.tags, f.codes(1, 2), dacfile.info(sys.argv[1]), dacfile.api.verify(sys.argv[1])\n"
+        "f.info, f.tags, f.codes(1, 2), dacfile.info(sys.argv[1]), dacfile.verify(sys.argv[1])\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(packed)], check=True, cwd=Path(__file__).parent.parent)

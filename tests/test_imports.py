@@ -29,7 +29,7 @@ def packed(tmp_path, make_wav):
 @pytest.mark.parametrize(
     "module",
     ["dacfile", "dacfile.container", "dacfile.entropy", "dacfile.batch", "dacfile.pipeline", "dacfile.installed",
-     "dacfile.api", "dacfile.verify", "dacfile.report", "dacfile.model.store", "dacz.app"],
+     "dacfile.api", "dacfile.verification", "dacfile.report", "dacfile.model.store", "dacz.app"],
 )  # fmt: skip
 def test_importing_needs_no_torch(module):
     done = run_without_torch(f"import {module}")

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("stub_models", "own_store")
 def own_store(tmp_path, monkeypatch):
     """A user's store that ends with the test; what was looked up before and in it is forgotten."""
     monkeypatch.setenv("DACZ_MODELS", str(tmp_path / "store"))
-    caches = (installed._prior_by_id, installed.default_prior)
+    caches = (installed._cached_prior, installed._cached_default)
     for cache in caches:
         cache.cache_clear()
     yield tmp_path / "store"

@@ -65,13 +65,13 @@ def test_the_tables_name_the_worst_clips_of_the_best_setting() -> None:
 
 def test_tables_are_put_between_the_marks_again_and_again(tmp_path: Path) -> None:
     document = tmp_path / "quality.md"
-    document.write_text(f"before\n{scoreboard.BEGIN}\nold\n{scoreboard.END}\nafter\n")
+    document.write_text(f"before\n{scoreboard.BEGIN.format('a')}\nold\n{scoreboard.END}\nafter\n")
     for text in ("one", "two"):
-        scoreboard.update_document(document, text)
-    assert document.read_text() == f"before\n{scoreboard.BEGIN}\n\ntwo\n{scoreboard.END}\nafter\n"
+        scoreboard.update_document(document, "a", text)
+    assert document.read_text() == f"before\n{scoreboard.BEGIN.format('a')}\n\ntwo\n{scoreboard.END}\nafter\n"
     document.write_text("no marks")
     with pytest.raises(ValueError, match="has no line"):
-        scoreboard.update_document(document, "one")
+        scoreboard.update_document(document, "a", "one")
 
 
 def test_rows_survive_the_csv_file_and_old_codecs_are_kept(tmp_path: Path) -> None:

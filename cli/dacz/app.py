@@ -12,7 +12,7 @@ import typer
 
 import dacfile
 from dacfile.errors import DaczError
-from dacz import compare, compress, decompress, info, models, optimize, priors, repack, salvage, verify
+from dacz import bench, compare, compress, decompress, info, models, optimize, priors, repack, salvage, verify
 from dacz.render import complain
 from dacz.text import escape
 
@@ -41,6 +41,7 @@ app.command("repack")(repack.command)
 app.command("optimize")(optimize.command)
 app.command("salvage")(salvage.command)
 app.command("compare")(compare.command)
+app.command("bench")(bench.command)
 app.add_typer(models.app, name="models")
 app.add_typer(priors.app, name="prior")
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from dacfile.errors import DaczError, UsageError
-from dacfile.verify import Verification, verify_file
+from dacfile.verification import Verification, verify_file
 from dacz.common import DaczFiles, complain_about, expand, worst
 from dacz.text import clock, escape, plural
 

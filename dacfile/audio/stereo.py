@@ -14,9 +14,10 @@ STEREO = ("auto", "lr", "ms")
 TARGET = -16.0  # LUFS of a coded channel: the level at which models are trained
 GAIN_STEPS = 256  # per dB: gains are Q7.8
 GAIN_MIN, GAIN_MAX = -32768, 32767
-MID_SIDE_FROM = 8.0  # dB between mid and side from which they are coded in place of left and right
-DEPTH_SPAN = 36.0  # dB over which the weaker one's layers would fall from all to none...
-LEAST_DEPTH = 1 / 3  # ...but never below this share: fewer sound worse than none
+MID_SIDE_FROM = 4.0  # dB between mid and side from which they are coded in place of left and right
+EQUAL_DEPTH = 7 / 9  # share of the layers that a side as loud as the mid would get...
+DEPTH_SPAN = 36.0  # ...falling by one over this many dB...
+LEAST_DEPTH = 2 / 9  # ...but never below this share: fewer sound worse than none
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,10 @@ def weaker_layers(codebooks: int, difference: float) -> int:
     """Return the layers of the weaker one of mid and side, `difference` dB below the other.
 
     Left and right get the sum of both errors. A channel that is d dB weaker has an error that is d dB weaker at equal
-    depth; layers that would push it further below the stronger one's error are not heard (docs/decisions.md).
+    depth; layers that would push it further below the stronger one's error are not heard. The numbers are those of
+    the least size at equal mel distance (benchmarks/stereo.py, docs/decisions.md).
     """
-    return max(math.ceil(codebooks * LEAST_DEPTH), round(codebooks * (1 - difference / DEPTH_SPAN)))
+    return max(math.ceil(codebooks * LEAST_DEPTH), round(codebooks * (EQUAL_DEPTH - difference / DEPTH_SPAN)))
 
 
 def quantised_gain(loudness: float, peak: float) -> int:
@@ -150,8 +152,7 @@ def _prefers_mid_side(levels: Levels, stereo: str) -> bool:
     """Say whether two channels are coded as mid/side.
 
     Where mid and side differ in level the weaker one needs few layers. Where they do not, left and right are better as
-    they are: their noise-filled bands keep a flat spectrum, which a sum of two noises does not have. One channel alone
-    makes mid and side equal.
+    they are: each then has an error in proportion to its own level. One channel alone makes mid and side equal.
     """
     if stereo != "auto":
         return stereo == "ms"

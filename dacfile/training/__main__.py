@@ -5,9 +5,16 @@ A bundled model from nothing, and its prior (each command resumes where it was s
     python -m dacfile.training prepare corpus/train runs/cache/44100 --rate 44100
     python -m dacfile.training codec 44k runs/cache/44100 runs/44k
     python -m dacfile.training export runs/44k runs/44k.safetensors
+    python -m dacfile.training prior runs/44k.safetensors corpus/train runs/44k.npz runs/44k.prior.safetensors
     python -m dacfile.training codec 44k-decoder runs/cache/44100 runs/44k-d --weights runs/44k.safetensors
     python -m dacfile.training export runs/44k-d dacfile/weights/44k.safetensors
-    python -m dacfile.training prior dacfile/weights/44k.safetensors corpus/train runs/44k.npz 44k.prior.safetensors
+    python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights
+
+The -decoder runs keep the codes, so a prior stays good and is only tied to the new weights. 24k and 16k likewise, with
+--rate 24000 and 16000. Going on from bundled weights when their run is not at hand (this changes the codes):
+
+    python -m dacfile.training codec 44k runs/cache/44100 runs/more --steps 5000 \\
+        --weights dacfile/weights/44k.safetensors
 
 Fine-tuning starts from weights in place of the analytic start, and takes any folder of audio:
 
@@ -22,14 +29,19 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
+from dacfile.codec import fastest
+from dacfile.entropy import PRIOR_SUFFIX, load_prior
+from dacfile.entropy.files import Storable, save_prior
 from dacfile.model.checkpoint import load_model
 from dacfile.training.config import CONFIGS
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
 from dacfile.training.prior_run import train_prior_file
+from dacfile.training.record import plot
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 
 
@@ -57,8 +69,17 @@ def train_prior(arguments: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model, checkpoint = load_model(arguments.weights)
     if not arguments.codes.exists():
-        write_codes(model.eval(), find_audio(arguments.audio), arguments.codes)
+        network = fastest(model.eval(), torch.device("cpu"), "fp32")
+        write_codes(network, find_audio(arguments.audio), arguments.codes)
     train_prior_file(arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id)
+
+
+def tie(arguments: argparse.Namespace) -> None:
+    """Say in a prior that it belongs to some weights, under their name."""
+    prior = cast(Storable, load_prior(arguments.prior))
+    name = arguments.weights.stem
+    prior.info = {**prior.info, "name": name, "model": load_model(arguments.weights)[1].id.hex()}
+    save_prior(prior, arguments.folder / f"{name}{PRIOR_SUFFIX}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,6 +114,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--licence", default="")
     command.set_defaults(action=export)
 
+    command = commands.add_parser("plot", help="draw the log of a run as RUN/log.png")
+    command.add_argument("run", type=Path)
+    command.set_defaults(action=lambda a: print(plot(a.run)))
+
     command = commands.add_parser("prior", help="train the prior of a model")
     command.add_argument("weights", type=Path)
     command.add_argument("audio", type=Path)
@@ -100,6 +125,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
     command.set_defaults(action=train_prior)
+
+    command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")
+    command.add_argument("prior", type=Path)
+    command.add_argument("weights", type=Path)
+    command.add_argument("folder", type=Path, help="where the prior is written, named after the weights")
+    command.set_defaults(action=tie)
     return top
 
 

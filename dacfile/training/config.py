@@ -40,23 +40,37 @@ class TrainingConfig:
     seed: int = 1
 
 
-# What made the bundled weights: the whole network from the analytic start, then the decoder alone from its export.
+def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
+    """Return the second phase of a run: the decoder alone, on longer segments, for codes that no longer change."""
+    return replace(
+        whole,
+        batch=8,
+        frames=144,
+        steps=steps,
+        decay_share=0.85,
+        learning_rate=6e-4,
+        stft_weight=4.0,
+        quantizer_dropout=0.25,
+        decoder_only=True,
+    )
+
+
+# What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
-    LappedConfig(rate=44100, hop=512, codebooks=9), steps=4300, decay_share=0.5, quantizer_dropout=0.3
+    LappedConfig(rate=44100, hop=512, codebooks=9), steps=13600, decay_share=0.58, quantizer_dropout=0.3
+)
+BUNDLED_24K = TrainingConfig(
+    LappedConfig(rate=24000, hop=320, codebooks=32, split=100), steps=1500, decay_share=0.7, quantizer_dropout=0.4
+)
+BUNDLED_16K = TrainingConfig(
+    LappedConfig(rate=16000, hop=320, codebooks=12, split=80), steps=4000, decay_share=0.5, quantizer_dropout=0.3
 )
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": replace(
-        BUNDLED_44K,
-        batch=8,
-        frames=144,
-        steps=3400,
-        decay_share=0.85,
-        learning_rate=6e-4,
-        quantizer_dropout=0.25,
-        decoder_only=True,
-    ),
-    "24k": TrainingConfig(LappedConfig(rate=24000, hop=320, codebooks=32, split=100)),
-    "16k": TrainingConfig(LappedConfig(rate=16000, hop=320, codebooks=12, split=80)),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 4200),
+    "24k": BUNDLED_24K,
+    "24k-decoder": decoder_alone(BUNDLED_24K, 1500),
+    "16k": BUNDLED_16K,
+    "16k-decoder": decoder_alone(BUNDLED_16K, 1500),
 }

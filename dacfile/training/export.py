@@ -15,6 +15,8 @@ from dacfile.audio.stereo import LevelMeter, plan_channels
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import save_native
 
+PAIR_COPIES = 4
+
 
 def export_weights(checkpoint: Path, target: Path, people: Mapping[str, str]) -> bytes:
     """Write the averaged weights of a checkpoint as a native weights file; return the model's id."""
@@ -31,21 +33,24 @@ def encode(model: Model, samples: np.ndarray) -> np.ndarray:
 def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (label, codes) for each coded channel, with the gains and the stereo decision of the compressor.
 
-    Labels are "mono", "left" and "right", or "mid" and "side": the prior is trained on pairs. All layers are coded,
-    also where the compressor would leave some out. Files of more than two channels yield their channels as mono.
+    Labels are "mono", "left" and "right", or "mid" and "side": the prior is trained on pairs. Pairs are rare and come
+    four times, from a quarter of a frame later each time ("1:left"...). All layers are coded, also where the compressor
+    would leave some out. Files of more than two channels yield their channels as mono.
     """
     audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     meter = LevelMeter(rate, audio.shape[1])
     meter.push(audio)
     plan = plan_channels(meter.levels(), model.facts.codebooks)
     pair = ("mid", "side") if plan.mid_side else ("left", "right")
+    is_pair = audio.shape[1] == 2 and len(plan.coded) == 2
     coded = plan.apply(audio)
     for channel in plan.coded:
         samples = coded[:, channel]
         if rate != model.facts.rate:
             samples = soxr.resample(samples, rate, model.facts.rate)
-        label = pair[channel] if audio.shape[1] == 2 and len(plan.coded) == 2 else "mono"
-        yield label, encode(model, np.ascontiguousarray(samples, np.float32))
+        for shift in range(PAIR_COPIES if is_pair else 1):
+            codes = encode(model, np.ascontiguousarray(samples[shift * model.facts.hop // PAIR_COPIES :], np.float32))
+            yield f"{shift}:{pair[channel]}" if is_pair else "mono", codes
 
 
 def write_codes(model: Model, paths: Sequence[Path], target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,11 +52,17 @@ def pair_up(arrays: Mapping[str, np.ndarray]) -> list[Piece]:
 
 def split(pieces: Sequence[Piece], share: float = 0.05) -> tuple[list[Piece], list[Piece]]:
     """Return (training, held out) pieces; which is which depends on the names alone."""
-    held = {piece.name for piece in pieces if zlib.crc32(piece.name.encode()) % 1000 < 1000 * share}
+    held = {piece.name for piece in pieces if _place(piece) % 1000 < 1000 * share}
     if not held and len(pieces) > 1:
-        held = {min(pieces, key=lambda piece: zlib.crc32(piece.name.encode())).name}
+        least = min(map(_place, pieces))
+        held = {piece.name for piece in pieces if _place(piece) == least}
     kept = [piece for piece in pieces if piece.name not in held]
     return kept or list(pieces), [piece for piece in pieces if piece.name in held] or list(pieces)
+
+
+def _place(piece: Piece) -> int:
+    """Return a hash of the recording that a piece is from: copies of one, "name:0", "name:1"..., stay together."""
+    return zlib.crc32(re.sub(r":\d$", "", piece.name).encode())
 
 
 class Sampler:

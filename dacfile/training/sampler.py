@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dacfile.training.corpus import Corpus, Stretch
+from dacfile.training.synthetic import synthetic
 
 # Below this level (about -80 dB) a segment is silence and says nothing about a codec.
 SILENCE_RMS = 1e-4
@@ -29,6 +30,8 @@ class SamplerConfig:
     mix: float = 0.08
     equalise: float = 0.15
     low_pass: float = 0.05
+    # Share of segments made by formula in place of recorded.
+    synthetic: float = 0.06
 
 
 class Sampler:
@@ -68,6 +71,9 @@ class Sampler:
 
         The level is that of the segment, or that of the whole recording so that the segment keeps its place in it.
         """
+        if self.random.random() < self.config.synthetic:
+            audio = synthetic(samples, self.random)
+            return self.to_level(audio, root_mean_square(audio))
         while True:
             chosen = int(self.random.choice(len(self.odds), p=self.odds))
             audio = self.raw(self.corpus.stretches[chosen], samples)
@@ -76,6 +82,10 @@ class Sampler:
                 break
         if self.random.random() < self.config.keep_dynamics:
             rms = self.recording_level(chosen)
+        return self.to_level(audio, rms)
+
+    def to_level(self, audio: np.ndarray, rms: float) -> np.ndarray:
+        """Return audio with a random gain that would bring `rms` to about the usual level, its peak at most 1."""
         level = self.config.level_db + self.config.level_spread_db * self.random.standard_normal()
         gain = min(10 ** (level / 20) / rms, 1.0 / float(np.abs(audio).max()))
         return audio * gain

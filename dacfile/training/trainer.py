@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import json
 import time
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary
 from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.noise import noise_tables
+from dacfile.training.record import log_losses, log_scores, write_samples
 from dacfile.training.sampler import SILENCE_RMS, Sampler, root_mean_square
 
 VALIDATION_SECONDS = 5.0
@@ -33,7 +32,6 @@ VALIDATION_SECONDS = 5.0
 VALIDATION_STRIDE = 24
 LOG_EVERY = 50
 CHECKPOINT = "last.pt"
-LOSSES = ("mel", "stft", "commitment", "discriminator", "adversarial", "matching")
 
 
 class Trainer:
@@ -188,6 +186,21 @@ class Trainer:
         """Return mel distance and SI-SDR (dB) of the averaged model on the held-out stretches, by category."""
         return evaluate(self.average, self.validation, codebooks)
 
+    @torch.no_grad()
+    def samples(self, count: int = 6) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return (reference, reconstruction), float32 [n], of held-out stretches spread over the validation split."""
+        stretches = self.validation.stretches[:: max(1, len(self.validation.stretches) // count)][:count]
+        pairs = {}
+        for stretch in stretches:
+            audio = self.validation.read(stretch, 0, int(VALIDATION_SECONDS * self.config.model.rate))
+            estimate = reconstruct(self.average, torch.from_numpy(audio)[None].to(self.device))
+            pairs[stretch.name] = (audio, estimate[0].cpu().numpy())
+        return pairs
+
+    def progress(self, seconds: float) -> dict[str, object]:
+        """Return the first columns of a row of the log."""
+        return {"step": self.step_number, "seconds": f"{seconds:.1f}", "rate": f"{self.learning_rate():.2e}"}
+
 
 def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
     """Return (held out, kept): views of the corpus with disjoint stretches."""
@@ -229,8 +242,8 @@ def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, level_
 def run(trainer: Trainer, folder: Path) -> None:
     """Train until the configured number of steps.
 
-    Appends step, seconds, learning rate and mean losses to `folder`/log.csv and validation scores to
-    `folder`/validation.jsonl, and keeps the checkpoint `folder`/last.pt.
+    Keeps the checkpoint `folder`/last.pt and what `dacfile.training.record` writes: losses, validation scores and
+    reconstructions of a few held-out stretches.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config, sums, begun = trainer.config, dict[str, float](), time.perf_counter()
@@ -240,26 +253,10 @@ def run(trainer: Trainer, folder: Path) -> None:
                 sums[name] = sums.get(name, 0.0) + value / LOG_EVERY
             progress.update()
             if trainer.step_number % LOG_EVERY == 0:
-                log_losses(folder / "log.csv", trainer, time.perf_counter() - begun, sums)
+                log_losses(folder, trainer.progress(time.perf_counter() - begun), sums)
                 progress.set_postfix({name: f"{value:.3f}" for name, value in sums.items()})
                 sums.clear()
             if trainer.step_number % config.validate_every == 0 or trainer.step_number == config.steps:
                 trainer.save(folder / CHECKPOINT)
-                log_scores(folder / "validation.jsonl", trainer)
-
-
-def log_losses(path: Path, trainer: Trainer, seconds: float, losses: dict[str, float]) -> None:
-    """Append one row of the training log, after a heading if it is the first."""
-    row = {"step": trainer.step_number, "seconds": f"{seconds:.1f}", "rate": f"{trainer.learning_rate():.2e}"}
-    new = not path.exists()
-    with path.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, [*row, *LOSSES])
-        if new:
-            writer.writeheader()
-        writer.writerow({**row, **{name: f"{value:.4f}" for name, value in losses.items()}})
-
-
-def log_scores(path: Path, trainer: Trainer) -> None:
-    """Append the validation scores as one line of JSON."""
-    with path.open("a") as handle:
-        handle.write(json.dumps({"step": trainer.step_number, **trainer.validate()}) + "\n")
+                log_scores(folder, trainer.step_number, trainer.validate())
+                write_samples(folder, config.model.rate, trainer.samples())

@@ -1,0 +1,145 @@
+"""Work of many threads in common calls: what small files ask of the device or the prior is done for all at once.
+
+A call that comes while another one runs waits, and then all that has piled up is one call. A single thread never waits
+for company. How much can pile up is bounded by the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from itertools import chain, pairwise
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from dacfile.entropy import Prior
+from dacfile.entropy.prior import Known
+from dacfile.stream import WindowCodec
+
+FEW_BLOCKS = 8  # a file with more keeps its own calls busy enough
+
+_Windows = tuple[np.ndarray, Sequence[int], Sequence[int]]  # codes, first frames, channels
+_Blocks = tuple[Sequence[Sequence[Sequence[Known]]], Sequence[int], Sequence[int]]  # payloads, frames, first frames
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class _Ticket(Generic[Request, Result]):
+    """One request, and what became of it."""
+
+    def __init__(self, kind: Hashable, request: Request) -> None:
+        self.kind, self.request = kind, request
+        self.done = False
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+
+
+class Combiner(Generic[Request, Result]):
+    """Call `work(requests)`, which returns a result for each, for all requests of one kind that are waiting.
+
+    When a common call fails, each of its requests is tried alone, so that an error reaches the thread that caused it
+    and no other.
+    """
+
+    def __init__(self, work: Callable[[list[Request]], list[Result]]) -> None:
+        self._work = work
+        self._turn = threading.Lock()
+        self._guard = threading.Lock()
+        self._waiting: list[_Ticket[Request, Result]] = []
+
+    def __call__(self, kind: Hashable, request: Request) -> Result:
+        """Return the result of a request; only those of an equal `kind` share a call."""
+        ticket: _Ticket[Request, Result] = _Ticket(kind, request)
+        with self._guard:
+            self._waiting.append(ticket)
+        with self._turn:
+            if not ticket.done:
+                self._serve(self._take(ticket.kind))
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result  # type: ignore[return-value]
+
+    def _take(self, kind: Hashable) -> list[_Ticket[Request, Result]]:
+        """Return all that waits and is of this kind, and let it wait no longer."""
+        with self._guard:
+            group = [ticket for ticket in self._waiting if ticket.kind == kind]
+            self._waiting = [ticket for ticket in self._waiting if ticket.kind != kind]
+            return group
+
+    def _serve(self, group: list[_Ticket[Request, Result]]) -> None:
+        try:
+            results = self._work([ticket.request for ticket in group])
+        except BaseException as error:
+            if len(group) == 1:
+                group[0].error = error
+            else:
+                for ticket in group:
+                    self._serve([ticket])
+        else:
+            for ticket, result in zip(group, results, strict=True):
+                ticket.result = result
+        for ticket in group:
+            ticket.done = True
+
+
+class SharedCodec:
+    """A codec whose windows of equal shape, from all threads, are coded together."""
+
+    def __init__(self, codec: WindowCodec) -> None:
+        self.facts, self.name, self.id = codec.facts, codec.name, codec.id
+        self.batch = getattr(codec, "batch", 1)
+        self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
+        self._codec = codec
+        self._encode: Combiner[np.ndarray, np.ndarray] = Combiner(self._encode_all)
+        self._decode: Combiner[_Windows, np.ndarray] = Combiner(self._decode_all)
+
+    def encode_windows(self, x: np.ndarray) -> np.ndarray:
+        """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
+        return self._encode(x.shape[1:], x)
+
+    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
+        return self._decode(codes.shape[1:], (codes, first_frames, channels))
+
+    def _encode_all(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        codes = self._codec.encode_windows(np.concatenate(inputs))
+        return _split(codes, [len(x) for x in inputs])
+
+    def _decode_all(self, inputs: list[_Windows]) -> list[np.ndarray]:
+        first_frames = [first for _, firsts, _ in inputs for first in firsts]
+        channels = [channel for _, _, numbers in inputs for channel in numbers]
+        samples = self._codec.decode_windows(np.concatenate([codes for codes, _, _ in inputs]), first_frames, channels)
+        return _split(samples, [len(codes) for codes, _, _ in inputs])
+
+
+class SharedPrior:
+    """A prior that decodes the blocks of all threads together when each has only a few: one step a frame for all.
+
+    Encoding has no such steps and stays each thread's own.
+    """
+
+    def __init__(self, prior: Prior, few: int = FEW_BLOCKS) -> None:
+        self.id, self.codebooks, self.codebook_size = prior.id, prior.codebooks, prior.codebook_size
+        self.config, self.info = prior.config, prior.info
+        self.encode_layers = prior.encode_layers
+        self._prior, self._few = prior, few
+        self._decode: Combiner[_Blocks, list[list[np.ndarray]]] = Combiner(self._decode_all)
+
+    def decode_layers(
+        self, payloads: Sequence[Sequence[Sequence[Known]]], frames: Sequence[int], first_frames: Sequence[int]
+    ) -> list[list[np.ndarray]]:
+        """Return uint16 codes [layers, frames] for each block and channel; see `Prior`."""
+        if len(payloads) > self._few:
+            return self._prior.decode_layers(payloads, frames, first_frames)
+        return self._decode(None, (payloads, frames, first_frames))
+
+    def _decode_all(self, inputs: list[_Blocks]) -> list[list[list[np.ndarray]]]:
+        payloads, frames, firsts = zip(*inputs, strict=True)
+        decoded = self._prior.decode_layers(list(chain(*payloads)), list(chain(*frames)), list(chain(*firsts)))
+        ends = np.cumsum([0, *(len(one[0]) for one in inputs)]).tolist()
+        return [decoded[start:stop] for start, stop in pairwise(ends)]
+
+
+def _split(rows: np.ndarray, counts: list[int]) -> list[np.ndarray]:
+    return np.split(rows, np.cumsum(counts)[:-1])

@@ -1,0 +1,136 @@
+"""Threads that ask for the same thing at the same time share a call, and each gets its own answer."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from stub_codec import StubCodec
+
+from dacfile import batch
+from dacfile.combine import Combiner, SharedCodec, SharedPrior
+from dacfile.entropy import decode_blocks, encode_blocks
+from dacfile.entropy.counts import CountPrior, normalise
+from dacfile.errors import EntropyMismatch
+from dacfile.events import FileDone, FileFailed
+from dacfile.plan import Plan, Task
+
+THREADS = 6
+
+
+def together(work, count=THREADS):
+    """Call work(0), work(1), ... in threads that start at the same time."""
+    barrier = threading.Barrier(count)
+
+    def one(number):
+        barrier.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(one, number) for number in range(count)]]
+
+
+def slow_first(calls, reached, go):
+    """Work that holds up its first call until all others wait behind it."""
+
+    def work(requests):
+        calls.append(list(requests))
+        if len(calls) == 1:
+            reached.set()
+            assert go.wait(10)
+        if "bad" in requests:
+            raise EntropyMismatch("bad")
+        return [f"{request}!" for request in requests]
+
+    return work
+
+
+def pile_up(requests, kinds):
+    """Return (what each request got or raised, the calls) when all come while a first call runs."""
+    calls, reached, go = [], threading.Event(), threading.Event()
+    combiner = Combiner(slow_first(calls, reached, go))
+    with ThreadPoolExecutor(len(requests) + 1) as pool:
+        first = pool.submit(combiner, "first", "first")
+        assert reached.wait(10)
+        futures = [pool.submit(combiner, kind, request) for kind, request in zip(kinds, requests, strict=True)]
+        while len(combiner._waiting) < len(requests):
+            pass
+        go.set()
+        assert first.result() == "first!"
+        return [future.exception() or future.result() for future in futures], calls
+
+
+def test_what_piles_up_is_one_call_of_each_kind():
+    results, calls = pile_up(["a", "b", "c", "d"], [1, 2, 1, 2])
+    assert results == ["a!", "b!", "c!", "d!"]
+    assert sorted(map(sorted, calls[1:])) == [["a", "c"], ["b", "d"]]
+
+
+def test_an_error_reaches_only_the_thread_that_caused_it():
+    results, _ = pile_up(["a", "bad", "c"], [1, 1, 1])
+    assert results[0] == "a!"
+    assert isinstance(results[1], EntropyMismatch)
+    assert results[2] == "c!"
+
+
+def test_windows_of_all_threads_are_those_of_each_alone():
+    codec, rng = StubCodec(), np.random.default_rng(0)
+    shared = SharedCodec(codec)
+    length = codec.facts.lead + 40 * codec.facts.hop
+    inputs = [rng.normal(0, 0.1, (1 + number % 3, length)).astype(np.float32) for number in range(THREADS)]
+    codes = together(lambda number: shared.encode_windows(inputs[number]))
+    for x, found in zip(inputs, codes, strict=True):
+        assert np.array_equal(found, codec.encode_windows(x))
+    places = [([7 * number] * len(found), list(range(len(found)))) for number, found in enumerate(codes)]
+    samples = together(lambda number: shared.decode_windows(codes[number], *places[number]))
+    for found, place, got in zip(codes, places, samples, strict=True):
+        assert np.array_equal(got, codec.decode_windows(found, *place))
+
+
+@pytest.mark.parametrize("few", [0, 8])
+def test_blocks_of_all_threads_are_decoded_as_alone(few):
+    rng = np.random.default_rng(1)
+    prior = CountPrior(normalise(rng.integers(1, 50, (3, 2, 64))).astype(np.int32))
+    shared = SharedPrior(prior, few)
+    assert shared.id == prior.id
+    files = [[[rng.integers(0, 64, (3, 30 + n), dtype=np.uint16)] for _ in range(1 + n % 2)] for n in range(THREADS)]
+    firsts = [[5 * n + block for block in range(len(blocks))] for n, blocks in enumerate(files)]
+    stored = [encode_blocks(shared, blocks, first) for blocks, first in zip(files, firsts, strict=True)]
+
+    def decode(n):
+        return decode_blocks(shared, stored[n], [30 + n] * len(files[n]), None, firsts[n])
+
+    for blocks, found in zip(files, together(decode), strict=True):
+        for (codes,), (got,) in zip(blocks, found, strict=True):
+            assert np.array_equal(got, codes)
+
+
+def test_more_short_files_than_cores_are_in_flight_when_decompressing(tmp_path, monkeypatch):
+    monkeypatch.setattr("dacfile.installed.cores", lambda: 2)
+
+    def jobs(size, small):
+        tasks = [Task(tmp_path / f"{n}.dacz", tmp_path / f"{n}.wav", size) for n in range(40)]
+        return batch._jobs(Plan(tasks, [], []), 0, small)
+
+    assert jobs(8_000, batch.SMALL_BYTES) == batch.MAX_JOBS
+    assert jobs(40_000, batch.SMALL_BYTES) == 6
+    assert jobs(10**7, batch.SMALL_BYTES) == 2
+    assert jobs(8_000, 0) == 2
+
+
+def test_a_damaged_file_among_many_is_the_only_one_that_fails(tmp_path, make_wav):
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        make_wav(tmp_path / "in" / f"{number}.wav")
+    settings = batch.CompressSettings(model="44k")
+    list(batch.process(batch.plan_compress([tmp_path / "in"], tmp_path / "out"), settings))
+    bad = tmp_path / "out" / "5.wav.dacz"
+    data = bytearray(bad.read_bytes())
+    data[len(data) // 2] ^= 1
+    bad.write_bytes(data)
+    plan = batch.plan_decompress([tmp_path / "out"], tmp_path / "back", None)
+    events = list(batch.process(plan, batch.DecompressSettings()))
+    assert [event.source.name for event in events if isinstance(event, FileFailed)] == ["5.wav.dacz"]
+    assert sum(isinstance(event, FileDone) for event in events) == 11
