@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dacfile import codec
 from dacfile.model import dac_cpu, rows_cpu, snake_cpu
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
@@ -78,6 +79,22 @@ def test_products_at_points_are_as_exact_as_the_direct_sum(taps: int, pairs: int
         assert short.shape == exact.shape
         error = (direct - exact).square().mean().sqrt()
         assert (short - exact).square().mean().sqrt() < 1.5 * error + 1e-6
+
+
+def test_without_onednn_the_plain_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise RuntimeError("no such operator")
+
+    model = network((2,))
+    assert isinstance(codec.fastest(model, torch.device("cpu"), "fp32"), FastDac)
+    rows_cpu.is_supported.cache_clear()
+    monkeypatch.setattr(rows_cpu, "direct", missing)
+    try:
+        assert codec.fastest(model, torch.device("cpu"), "fp32") is model
+        with pytest.raises(RuntimeError, match="oneDNN"):
+            FastDac(model)
+    finally:
+        rows_cpu.is_supported.cache_clear()
 
 
 def test_convolutions_of_the_published_sizes_multiply_less(monkeypatch: pytest.MonkeyPatch) -> None:

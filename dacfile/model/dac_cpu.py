@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dacfile.model.base import Model
 from dacfile.model.dac import Dac
 from dacfile.model.layers import Block, ResidualUnit, Snake
-from dacfile.model.rows_cpu import Step, convolution
+from dacfile.model.rows_cpu import Step, convolution, is_supported
 from dacfile.model.snake_cpu import snake
 
 # Rows of a tile without its halo. With the halo of three residual units (2 * 39) and the edges of nine phases (2 * 27)
@@ -38,7 +38,7 @@ class FastDac(Model):
 
     def __init__(self, model: Dac) -> None:
         super().__init__()
-        if not torch.backends.mkldnn.is_available():
+        if not is_supported():
             raise RuntimeError("PyTorch without oneDNN")
         self.facts, self.config = model.facts, model.config
         self.quantizer = model.quantizer

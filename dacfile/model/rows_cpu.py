@@ -14,6 +14,7 @@ convolutions mostly use, they cost no accuracy: the error in float32 is not abov
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,17 @@ class Points(NamedTuple):
 
 
 ONE = 2  # the point 1 among the points
+
+
+@cache
+def is_supported() -> bool:
+    """Return whether this PyTorch has oneDNN with its own order of weights; the functions for that are not public."""
+    weight, x = torch.ones(16, 16, 1), torch.ones(8, 16)
+    try:
+        with torch.inference_mode():
+            return bool((direct(weight, torch.ones(16))(x) == 17).all())
+    except (RuntimeError, AttributeError, TypeError):
+        return False
 
 
 def points(taps: int, pairs: int) -> Points:
