@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make venv | make clean
+# make demo | make test | make lint | make bench-speed | make venv | make clean
 # Needs Python 3.11 or later and a connection to a Python package index on the first run.
 # PYTHON=python3.12 picks another interpreter, JOBS=4 sets the number of test processes.
 
@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint check-python venv clean
+.PHONY: help demo test lint bench-speed check-python venv clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -39,6 +39,11 @@ lint: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# ARGS="--device cuda", ARGS=--quick and so on; opus-tools and transformers are used where they are installed.
+bench-speed: $(VENV)/.installed-dev
+	$(PIP) install --quiet -c constraints.txt matplotlib
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo-output
