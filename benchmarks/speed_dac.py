@@ -33,8 +33,8 @@ def plain_codec(model: Dac) -> Codec:
     return codec
 
 
-def reference_model() -> tuple[Dac, Code, Code] | None:
-    """Return our network with a reference's weights, and that reference's encoder and decoder; None without one."""
+def reference_model(device: str = "cpu") -> tuple[Dac, Code, Code] | None:
+    """Return our network with a reference's weights, and that reference's encoder and decoder on a device; or None."""
     try:
         from transformers import DacConfig, DacModel  # type: ignore[import-not-found]
     except ImportError:
@@ -43,13 +43,14 @@ def reference_model() -> tuple[Dac, Code, Code] | None:
     network = DacModel(DacConfig(sampling_rate=44100)).eval().requires_grad_(False)
     ours = Dac(PUBLISHED["descript-44k"])
     ours.load_state_dict(fold(canonical({name: tensor.clone() for name, tensor in network.state_dict().items()})))
+    network.to(device)
 
     def encode(audio: np.ndarray) -> np.ndarray:
-        return network.encode(torch.from_numpy(audio.T[None])).audio_codes[0].numpy()
+        return network.encode(torch.from_numpy(audio.T[None]).to(device)).audio_codes[0].cpu().numpy()
 
     def decode(codes: np.ndarray) -> np.ndarray:
-        latent = network.quantizer.from_codes(torch.from_numpy(codes.astype(np.int64))[None])[0]
-        return network.decoder(latent)[0].numpy().T
+        latent = network.quantizer.from_codes(torch.from_numpy(codes.astype(np.int64))[None].to(device))[0]
+        return network.decoder(latent)[0].cpu().numpy().T
 
     return ours.eval(), encode, decode
 
