@@ -1,11 +1,13 @@
 """What the priors save and how fast they are, on codes that no prior has seen.
 
     python benchmarks/entropy.py CODES.npz [--prior FILE] [--training TRAINING.npz] [--seconds 20] [--rate 44100]
+                                 [--out benchmarks/results/entropy.md]
 
 CODES.npz holds uint16 arrays [codebooks, frames], names ending in :mono, :mid and :side, as made from a corpus by
 `dacfile.training.export.write_codes`. Prints, layer by layer, bits a code: raw, order-0 entropy of these very codes,
 count tables learned from TRAINING.npz, and the prior; then bytes of whole files, mono and pairs apart; then speeds on
-one core as multiples of real time of one channel, and the peak of memory. Run with OMP_NUM_THREADS=1.
+one core as multiples of real time of one channel, by processor time, so that a busy machine matters little, and the
+peak of memory. Run with OMP_NUM_THREADS=1. `--out` writes the same as a Markdown file.
 """
 
 from __future__ import annotations
@@ -25,6 +27,12 @@ from dacfile.training.prior_run import blocks_of, measured_bits
 
 BLOCK_OVERHEAD = 30  # bytes: chunk frame, sequence number, index entry
 LAYER_OVERHEAD = 6  # bytes: length and checksum of a layer
+TITLE = """# Entropy coding
+
+`benchmarks/entropy.py` on {}: codes of `test/`, which no prior has seen. Bits a code; bytes of whole files, blocks of
+20 s; speeds in seconds of one channel per second of processor time of one core.
+
+"""
 FILE_OVERHEAD = 400  # bytes: header, its copy, tail
 
 
@@ -114,7 +122,7 @@ def speeds(prior: Prior, pieces: Sequence[Piece], rate: float, block_frames: int
 
 
 def main() -> None:
-    """Print the whole report."""
+    """Print the whole report, and write it when asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codes", type=Path)
     parser.add_argument("--prior", type=Path)
@@ -122,7 +130,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a block")
     parser.add_argument("--rate", type=float, default=44100)
     parser.add_argument("--hop", type=float, default=512)
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
     a = parser.parse_args()
+    lines = report(a)
+    print("\n".join(lines))
+    if a.out:
+        a.out.write_text(TITLE.format(a.codes.name) + "\n".join(["```", *lines, "```", ""]))
+
+
+def report(a: argparse.Namespace) -> list[str]:
+    """Return the lines of the report."""
     pieces, rate = load_pieces(a.codes), a.rate / a.hop
     prior = load_prior(a.prior) if a.prior else None
     size = prior.codebook_size if prior else 1024
@@ -139,11 +156,12 @@ def main() -> None:
             bits = _channel_bits(prior, blocks, firsts, channel)
             if bits is not None:
                 rows[name] = bits
-    print(table(rows))
-    print(sizes(prior, pieces, rate, frames))
+    lines = [table(rows), sizes(prior, pieces, rate, frames)]
     if prior:
-        print(speeds(prior, pieces, rate, frames))
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+        lines.append(f"prior {prior.id.hex()}")
+        lines.append(speeds(prior, pieces, rate, frames))
+    lines.append(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    return lines
 
 
 def _channel_bits(prior: Prior, blocks: list[list[np.ndarray]], firsts: list[int], channel: int) -> np.ndarray | None:

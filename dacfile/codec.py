@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dacfile.errors import UsageError
-from dacfile.model import lapped_cpu, store
+from dacfile.model import lapped_cpu, rows_cpu, store
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
@@ -134,7 +134,7 @@ def fastest(model: Model, device: torch.device, precision: str) -> Model:
     """Return the fastest form of a network that gives the same codes on this device."""
     if device.type != "cpu" or precision != "fp32":
         return model
-    if isinstance(model, Dac):
+    if isinstance(model, Dac) and rows_cpu.is_supported():
         return FastDac(model)
     if isinstance(model, Lapped) and lapped_cpu.is_supported():
         return lapped_cpu.FastLapped(model)

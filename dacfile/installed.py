@@ -55,6 +55,10 @@ class Codecs:
             raise ModelMismatch(f"the model {codec.name} has other facts than the file says")
         return codec
 
+    def load(self, key: str | bytes) -> WindowCodec:
+        """Return the codec with a name or an id."""
+        return self._get(key)
+
     def _get(self, key: str | bytes) -> WindowCodec:
         if self._only is not None:
             return self._only

@@ -1,39 +1,78 @@
-"""What `dacz optimize` needs: which files a prior makes smaller, and where an archive keeps its own prior."""
+"""What `dacz optimize` needs: which files a prior makes smaller, and where an archive keeps its own priors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dacfile.atomic import AtomicFile
-from dacfile.entropy import PRIOR_SUFFIX, Prior
-from dacfile.entropy.files import Storable, prior_bytes
+from dacfile.container import Reader
+from dacfile.entropy import PRIOR_SUFFIX, Prior, load_prior
+from dacfile.entropy.files import Storable, prior_bytes, read_metadata
 from dacfile.errors import DaczError
 from dacfile.installed import PRIOR_FOLDER
 from dacfile.model.store import user_folder
 from dacfile.recode import Gain, measure
 
 
-def smaller_with(paths: Sequence[Path], prior: Prior) -> tuple[list[Path], int]:
-    """Return the files whose codes take fewer bytes with `prior`, and the bytes saved; unreadable ones are left out."""
-    found, saved = [], 0
+@dataclass(frozen=True)
+class Saving:
+    """What a prior does to files: those it makes smaller, the bytes of all codes as stored, and what it saves."""
+
+    smaller: tuple[Path, ...]
+    stored: int
+    saved: int
+
+
+def saving(paths: Iterable[Path], prior: Prior) -> Saving:
+    """Return what recoding the files with `prior` would bring; files that cannot be read are left out."""
+    found, stored, saved = list[Path](), 0, 0
     for path in paths:
         gain = Gain()
         try:
             measure(path, prior, gain)
         except (DaczError, OSError):
             continue
+        stored += gain.stored
         if gain.coded < gain.stored:
             found.append(path)
             saved += gain.stored - gain.coded
-    return found, saved
+    return Saving(tuple(found), stored, saved)
+
+
+def own_prior(folder: Path, model_id: bytes) -> Prior | None:
+    """Return the newest prior of this model that the archive keeps, None if there is none that can be read."""
+    place = folder / PRIOR_FOLDER
+    for path in sorted(place.glob("*" + PRIOR_SUFFIX), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            if read_metadata(path).get("model") == model_id.hex():
+                return load_prior(path)
+        except DaczError:
+            continue
+    return None
+
+
+def not_coded_with(paths: Sequence[Path], prior: Prior) -> list[Path]:
+    """Return the files that another prior has coded; those that cannot be read are left out."""
+    found = []
+    for path in paths:
+        try:
+            with Reader(path) as reader:
+                if reader.head.prior_id != prior.id:
+                    found.append(path)
+        except (DaczError, OSError):
+            continue
+    return found
 
 
 def install(folder: Path, prior: Storable) -> Path:
-    """Write a prior, named by its id, into the `.dacz` folder of an archive and into the user's store."""
+    """Write a prior, named by its id, into the user's store and into the `.dacz` folder of an archive.
+
+    Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read.
+    """
     name = prior.id.hex() + PRIOR_SUFFIX
     for place in (user_folder(), folder / PRIOR_FOLDER):
-        place.mkdir(parents=True, exist_ok=True)
         target = place / name
         if not target.exists():
             with AtomicFile(target) as stream:

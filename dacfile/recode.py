@@ -162,8 +162,8 @@ class Gain:
         return (8 * self.layer_bytes[:deep] / np.maximum(self.layer_codes[:deep], 1)).tolist()
 
 
-def measure(path: Path, prior: Prior | None, gain: Gain) -> None:
-    """Code the codes of a file with `prior` and add the sizes to `gain`; nothing is written.
+def measure(path: Path | BinaryIO, prior: Prior | None, gain: Gain) -> None:
+    """Code the codes of a `.dacz` file or stream with `prior` and add the sizes to `gain`; nothing is written.
 
     Raises DaczError when the file is damaged, its own prior is missing, or `prior` does not fit.
     """

@@ -31,8 +31,10 @@ class WindowCodec(Protocol):
 def encode_jobs(codec: WindowCodec, jobs: Sequence[EncodeJob]) -> list[np.ndarray]:
     """Encode jobs of any number of files; return the kept codes of each, uint16 [C, K, kept frames].
 
-    Jobs of equal window length make one batch.
+    Jobs of equal window length make one batch. A codec without an attribute `batch` above 1 takes windows one by one:
+    then no window need be as long as the others.
     """
+    jobs = jobs if _in_batches(codec) else [job.shortened(codec.facts) for job in jobs]
 
     def run(group: list[EncodeJob]) -> np.ndarray:
         return codec.encode_windows(np.concatenate([job.samples for job in group]))
@@ -44,8 +46,9 @@ def encode_jobs(codec: WindowCodec, jobs: Sequence[EncodeJob]) -> list[np.ndarra
 def decode_jobs(codec: WindowCodec, jobs: Sequence[DecodeJob]) -> list[np.ndarray]:
     """Decode jobs of any number of files; return the kept samples of each, float32 [kept samples, C].
 
-    Jobs of equal window length and depth make one batch.
+    Jobs of equal window length and depth make one batch; see `encode_jobs` for codecs that take them one by one.
     """
+    jobs = jobs if _in_batches(codec) else [job.shortened(codec.facts) for job in jobs]
 
     def run(group: list[DecodeJob]) -> np.ndarray:
         counts = [len(job.codes) for job in group]
@@ -55,6 +58,10 @@ def decode_jobs(codec: WindowCodec, jobs: Sequence[DecodeJob]) -> list[np.ndarra
 
     outputs = _in_groups(jobs, lambda job: job.codes.shape[1:], run, lambda job: len(job.codes))
     return [samples[:, job.keep].T for job, samples in zip(jobs, outputs, strict=True)]
+
+
+def _in_batches(codec: WindowCodec) -> bool:
+    return getattr(codec, "batch", 1) > 1
 
 
 def _in_groups(

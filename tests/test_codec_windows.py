@@ -11,7 +11,7 @@ from stub_codec import StubCodec
 from dacfile.errors import UsageError
 from dacfile.model.facts import Facts
 from dacfile.stream import StreamDecoder, StreamEncoder, decode_jobs, encode_jobs
-from dacfile.windows import ABSENT, EncodeBuffer, frames_for, plan
+from dacfile.windows import ABSENT, DecodeJob, EncodeBuffer, EncodeJob, frames_for, plan
 
 SHAPES = [(16, 5, 3), (16, 0, 0), (16, 0, 8), (16, 16, 16), (1, 0, 0)]  # hop, lead, tail
 LENGTHS = [0, 1, 13, 15, 16, 17, 79, 80, 81, 500, 1003]
@@ -107,6 +107,7 @@ def test_a_range_equals_the_same_part_of_the_file(
 
 def test_jobs_of_many_files_share_batches() -> None:
     codec = StubCodec()
+    codec.batch = 64
     files = [
         noise(samples, channels, samples) for samples, channels in [(400, 1), (1000, 2), (90, 3), (400, 1), (0, 1)]
     ]
@@ -149,3 +150,16 @@ def test_frames_cover_the_tail(samples: int, frames: int) -> None:
     facts = Facts("dac", 16000, 320, 12, 1024, 0, 8, 9, 11)
     assert facts.frames(samples) == frames
     assert facts.decoded(frames) >= samples
+
+
+def test_a_codec_without_batches_is_spared_what_the_last_window_repeats() -> None:
+    facts = Facts("stub", 16000, 16, 3, 64, 5, 3, 2, 3)
+    samples = np.arange(5 + 12 * 16, dtype=np.float32)[None]
+    job = EncodeJob(samples, slice(9, 12)).shortened(facts)
+    assert job.keep == slice(2, 5)
+    assert np.array_equal(job.samples, samples[:, 7 * 16 :])
+    codes = np.arange(12, dtype=np.uint16)[None, None]
+    cut = DecodeJob(codes, 30, slice(9 * 16 + 4, 11 * 16)).shortened(facts)
+    assert (cut.first_frame, cut.keep) == (36, slice(3 * 16 + 4, 5 * 16))
+    assert np.array_equal(cut.codes, codes[..., 6:])
+    assert EncodeJob(samples, slice(1, 12)).shortened(facts).samples.shape == samples.shape

@@ -79,16 +79,6 @@ def test_the_oracle_written_from_the_spec_decodes_the_same(layout: list[tuple[in
     assert codes == [[] if array is None else array.tolist() for array in block]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 8, 17, 64])
-def test_batch_size_changes_nothing(size: int) -> None:
-    prior = random_prior()
-    blocks = [likely_codes(prior, [(4, 10 + i % 5), (3, 10 + i % 5)], first=i, seed=i) for i in range(size)]
-    firsts, frames = list(range(size)), [10 + i % 5 for i in range(size)]
-    together = encode_blocks(prior, blocks, firsts)
-    assert together == [encode_blocks(prior, [b], [f])[0] for b, f in zip(blocks, firsts, strict=True)]
-    assert_equal_codes(blocks, decode_blocks(prior, together, frames, None, firsts))
-
-
 def big_case() -> tuple[NetworkPrior, list]:
     """A network of the bundled size, so that BLAS uses its blocked and threaded kernels."""
     prior = random_prior(NetworkConfig(3, 1024, 32, own_past=(0,)), scale=60)
@@ -118,14 +108,9 @@ def test_thread_counts_change_nothing() -> None:
     assert seen == {str(BIG_CASE_CRC)}
 
 
-def test_float64_carriers_give_the_same_counts() -> None:
-    prior, blocks = big_case()
-    before = prior.encode_layers(blocks, [0])
-    for layer in prior._network.layers:
-        for name, value in vars(layer).items():
-            if isinstance(value, np.ndarray) and value.dtype == np.float32:
-                setattr(layer, name, value.astype(np.float64))
-    assert prior.encode_layers(blocks, [0]) == before
+def test_float64_carriers_give_the_same_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "CARRIER", np.float64)
+    assert digest_of_big_case() == BIG_CASE_CRC
 
 
 def test_largest_weights_stay_exact() -> None:
@@ -153,7 +138,7 @@ def test_one_perturbed_probability_table_is_detected(monkeypatch: pytest.MonkeyP
     prior = random_prior()
     stored = encode_blocks(prior, [likely_codes(prior, [(4, 200)])], [0])
     table = softmax._TABLE.copy()
-    table[5] += 3
+    table[5] *= 1.0001
     monkeypatch.setattr(softmax, "_TABLE", table)
     with pytest.raises(EntropyMismatch):
         decode_blocks(prior, stored, [200])

@@ -74,7 +74,7 @@ def test_arrays_single_symbols_and_one_table_give_the_same_stream() -> None:
     assert len(streams) == 1
     data = streams.pop()
     decoder = Decoder(data)
-    singles = [decoder.take_one(counts.astype(np.float32)) for _ in symbols]
+    singles = [int(decoder.take(counts[None].astype(np.float32))[0]) for _ in symbols]
     assert np.array_equal(singles, symbols)
     assert np.array_equal(Decoder(data).take_same(counts.astype(np.float32), 50), symbols)
 

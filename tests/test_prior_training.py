@@ -13,7 +13,7 @@ import torch
 from dacfile.entropy import decode_blocks, encode_blocks, load_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior import Recipe, batch_loss, train_network
-from dacfile.training.prior_data import Piece, Sampler, likeness, load_pieces, pair_up, split
+from dacfile.training.prior_data import MISSING, Piece, Sampler, likeness, load_pieces, pair_up, split
 from dacfile.training.prior_export import export, restore
 from dacfile.training.prior_net import PriorNet
 from dacfile.training.prior_run import blocks_of, default_config, measured_bits, summary, train_prior, train_prior_file
@@ -119,10 +119,38 @@ def test_phases_are_learned() -> None:
 def test_every_parameter_learns() -> None:
     net = PriorNet(SMALL, torch.stack([torch.randperm(16) for _ in range(3)]))
     losses, frames = batch_loss(net, Sampler([structured(2, pair=True)], 64, 1).draw(4))
-    assert frames == 2 * 4 * 64
+    assert frames.tolist() == [2 * 4 * 64] * 3
     losses.sum().backward()
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
+
+
+def test_layers_that_a_channel_does_not_have_take_no_part() -> None:
+    """A side of one layer: its other layers add no loss, whatever would stand in for them, and get no gradient."""
+    piece = structured(2, pair=True)
+    thin = Piece("thin", piece.first, piece.first[:1])
+    first, phase, pairs, second = Sampler([thin], 64, 1).draw(4)
+    assert (second[:, 1:] == MISSING).all()
+    net = PriorNet(SMALL, torch.stack([torch.randperm(16) for _ in range(3)]))
+    losses, codes = batch_loss(net, (first, phase, pairs, second))
+    alone, _ = batch_loss(net, (first, phase, pairs[:0], second[:0]))
+    assert codes.tolist() == [512, 256, 256]
+    assert losses[0] > alone[0]
+    assert torch.equal(losses[1:], alone[1:])
+    mono, _ = net(torch.from_numpy(second), torch.from_numpy(phase))
+    assert mono[1:].tolist() == [0.0, 0.0]
+    mono[0].backward()
+    assert net.layers[1].head.grad is None
+
+
+def test_training_with_missing_layers_codes_whole_and_thin_files() -> None:
+    pieces = [Piece(p.name, p.first[:1] if i % 2 else p.first) for i, p in enumerate(structured(s) for s in range(20))]
+    prior = train_prior(pieces, SMALL, 0.01)
+    thin = train_prior([Piece(piece.name, piece.first[:1]) for piece in pieces], SMALL, 0.005)
+    for made in (prior, thin):
+        codes = structured(50).first
+        stored = encode_blocks(made, [[codes]], [0])
+        assert np.array_equal(decode_blocks(made, stored, [400])[0][0], codes)
 
 
 def test_order_puts_codes_of_the_same_company_together() -> None:

@@ -23,6 +23,9 @@ from dacz.render import complain
 PIPE = Path("-")
 PATIENCE = 2.0  # seconds between "stop now" and leaving without waiting any longer
 
+CodedFiles = Annotated[
+    list[Path], typer.Argument(help=".dacz files, audio files, or folders of either.", show_default=False)
+]
 DaczFiles = Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False)]
 
 
@@ -33,6 +36,18 @@ def expand(inputs: list[Path], codes: list[int]) -> list[Path]:
         complain_about(problem.path, problem.error, codes)
     if not files and not problems:
         raise UsageError("no .dacz files there")
+    return files
+
+
+def expand_coded(inputs: list[Path], codes: list[int]) -> list[Path]:
+    """Return the .dacz and audio files that are named or lie in the folders named; complain about the rest."""
+    from dacfile.coded import find_coded
+
+    files, problems = find_coded(inputs)
+    for problem in problems:
+        complain_about(problem.path, problem.error, codes)
+    if not files and not problems:
+        raise UsageError("no .dacz or audio files there")
     return files
 
 

@@ -2,89 +2,139 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from dacfile.errors import DaczError, UsageError
 from dacz.common import complain_about, expand, worst
-from dacz.options import DryRun
+from dacz.options import AsJson, DryRun, Quiet
 from dacz.priors import read_pieces, show_progress
 from dacz.text import escape, plural, size
 
 if TYPE_CHECKING:
     from dacfile.entropy.files import Storable
     from dacfile.model.store import ModelEntry
+    from dacfile.optimize import Saving
 
 
 def command(
     folder: Annotated[Path, typer.Argument(help="A folder of .dacz files.", show_default=False)],
-    minutes: Annotated[float, typer.Option(min=0, help="Processor time for learning, for each model.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0, help="Processor time for learning at most, for each model.")] = 10.0,
+    always: Annotated[bool, typer.Option("--always", help="Also when the prior takes more than it saves.")] = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> int:
     """Learn a prior from an archive's own codes and recode its files with it, when that saves more than it takes.
 
     Without loss: the checksums of all codes must stay the same, and every file is replaced in one step. The prior is
-    kept in .dacz inside the folder, which must move with the files, and for this user. `dacz repack --prior` undoes it.
+    kept in .dacz inside the folder, which must move with the files, and for this user. A run that was interrupted is
+    completed by the next one. `dacz repack --prior bundled` undoes it.
     """
-    from dacfile.errors import UsageError
-
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder")
-    codes: list[int] = []
-    files = expand([folder], codes)
-    models = _by_model(files, codes)
+    run = _Run(folder, minutes, always, dry_run, as_json, quiet)
+    models = run.by_model(expand([folder], run.codes))
     for model, paths in models.items():
-        codes += _optimize(folder, model, paths, minutes, dry_run)
-    return worst(codes, sum(map(len, models.values())))
+        run.optimize(model, paths)
+    for path, error in run.left_out.items():
+        complain_about(path, error, run.codes)
+    return worst(run.codes, sum(map(len, models.values())) - len(run.left_out))
 
 
-def _by_model(files: list[Path], codes: list[int]) -> dict[bytes, list[Path]]:
-    from dacfile.container import Reader
-    from dacfile.errors import DaczError
+@dataclass
+class _Run:
+    """One call of the command; `left_out` collects what could not be done, to be told at the end."""
 
-    found: dict[bytes, list[Path]] = {}
-    for path in files:
+    folder: Path
+    minutes: float
+    always: bool
+    dry_run: bool
+    as_json: bool
+    quiet: bool
+    codes: list[int] = field(default_factory=list)
+    left_out: dict[Path, DaczError | OSError] = field(default_factory=dict)
+
+    def by_model(self, files: list[Path]) -> dict[bytes, list[Path]]:
+        """Return the files that can be opened, by the model that made them."""
+        from dacfile.container import Reader
+
+        found: dict[bytes, list[Path]] = {}
+        for path in files:
+            try:
+                with Reader(path) as reader:
+                    found.setdefault(reader.head.model_id, []).append(path)
+            except (DaczError, OSError) as error:
+                found.setdefault(b"", []).append(path)
+                self.left_out[path] = error
+        return found
+
+    def optimize(self, model_id: bytes, paths: list[Path]) -> None:
+        """Do the files of one model."""
+        from dacfile.model import store
+        from dacfile.optimize import not_coded_with, own_prior, saving
+
+        if not model_id:
+            return
         try:
-            with Reader(path) as reader:
-                found.setdefault(reader.head.model_id, []).append(path)
-        except (DaczError, OSError) as error:
-            complain_about(path, error, codes)
-    return found
+            entry = store.find(model_id)
+        except DaczError as error:
+            self.left_out.update(dict.fromkeys(paths, error))
+            return
+        kept = own_prior(self.folder, model_id)
+        if kept is not None:
+            found = saving(not_coded_with(paths, kept), kept)
+            if found.smaller:
+                self._apply(entry, found, cast("Storable", kept), 0)
+                return
+        self._learn(entry, paths)
 
+    def _learn(self, entry: ModelEntry, paths: list[Path]) -> None:
+        from dacfile.entropy.files import Storable, prior_bytes
+        from dacfile.installed import default_prior
+        from dacfile.optimize import Prior, saving
+        from dacfile.training.prior_archive import train_on_pieces
 
-def _optimize(folder: Path, model_id: bytes, paths: list[Path], minutes: float, dry_run: bool) -> list[int]:
-    """Do the files of one model; return the exit codes of what failed."""
-    from dacfile.installed import default_prior
-    from dacfile.model import store
-    from dacfile.training.prior_archive import train_on_pieces
+        pieces, _ = read_pieces(paths, entry.id, self.left_out.__setitem__)
+        if not pieces:
+            return
+        start = default_prior(entry.name, entry.id)
+        stored = sum(path.stat().st_size for path in paths if path not in self.left_out)
+        hopeless = start is not None and stored <= len(prior_bytes(cast(Storable, start))) and not self.always
+        name, listen = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
+        minutes = 0 if hopeless else self.minutes  # files smaller than a network: tables may pay, a network cannot
+        prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, listen)
+        self._apply(entry, saving(paths, cast(Prior, prior)), prior, len(prior_bytes(prior)))
 
-    codes: list[int] = []
-    entry = store.find(model_id)
-    pieces, _ = read_pieces(paths, model_id, codes)
-    if not pieces:
-        return codes
-    start = default_prior(entry.name, model_id)
-    prior = train_on_pieces(pieces, entry.facts, model_id, folder.resolve().name, minutes, start, show_progress)
-    return codes + _apply(folder, entry, paths, prior, dry_run)
+    def _apply(self, entry: ModelEntry, found: Saving, prior: Storable, cost: int) -> None:
+        """Tell what a prior brings, and recode the files when it pays; `cost`: bytes that its file adds."""
+        from dacfile.optimize import install
+        from dacfile.repack import RecodeSettings, plan_repack
+        from dacz import work
 
+        pays = bool(found.smaller) and (found.saved > cost or self.always)
+        self._tell(entry, found, prior, cost, pays)
+        if not pays or self.dry_run:
+            return
+        settings = RecodeSettings(str(install(self.folder, prior)), in_place=True)
+        plan = plan_repack(found.smaller, None)
+        code = work.run(plan, settings, jobs=0, as_json=self.as_json, quiet=self.quiet)
+        self.codes += [code] if code else []
 
-def _apply(folder: Path, entry: ModelEntry, paths: list[Path], prior: Storable, dry_run: bool) -> list[int]:
-    from dacfile.entropy import Prior
-    from dacfile.optimize import install, smaller_with
-
-    smaller, saved = smaller_with(paths, cast(Prior, prior))
-    cost = sum(tensor.nbytes for tensor in prior.tensors.values())
-    print(f"{escape(entry.name)}: {plural(len(smaller), 'file')} of {len(paths)} would be {size(saved)} smaller in all")
-    if saved <= cost:
-        print(f"nothing done: the prior itself takes {size(cost)}")
-        return []
-    if dry_run:
-        return []
-    from dacfile.repack import RecodeSettings, plan_repack
-    from dacz import work
-
-    path = install(folder, prior)
-    settings = RecodeSettings(str(path), in_place=True)
-    code = work.run(plan_repack(smaller, None), settings, jobs=0, as_json=False, quiet=False)
-    return [code] if code else []
+    def _tell(self, entry: ModelEntry, found: Saving, prior: Storable, cost: int, pays: bool) -> None:
+        if self.as_json:
+            sizes = {"stored_bytes": found.stored, "saved_bytes": found.saved, "prior_bytes": cost, "pays": pays}
+            facts = {"event": "saving", "model": entry.name, "prior": prior.id.hex(), "kind": prior.config["kind"]}
+            print(json.dumps({**facts, "files": len(found.smaller), **sizes}), flush=True)
+        elif not self.quiet:
+            percent = 100 * found.saved / max(found.stored, 1)
+            print(
+                f"{escape(entry.name)}: {plural(len(found.smaller), 'file')} would be {size(found.saved)} smaller in "
+                f"all, of {size(found.stored)} ({percent:.1f} %), with {prior.config['kind']} of {size(cost)}"
+            )
+            if not pays:
+                print(f"nothing done: the prior itself takes {size(cost)}" if found.saved else "nothing done")

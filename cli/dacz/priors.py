@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dacz.common import DaczFiles, complain_about, expand, worst
+from dacfile.errors import DaczError, OutputExists, UsageError
+from dacz.common import CodedFiles, complain_about, expand_coded, worst
+from dacz.options import Quiet
 from dacz.text import escape, plural, size, table
 
 if TYPE_CHECKING:
     from dacfile.recode import Gain
+    from dacfile.stream import WindowCodec
     from dacfile.training.prior import Progress
     from dacfile.training.prior_data import Piece
 
@@ -24,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Refuse = Callable[[Path, DaczError | OSError], None]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of text.")]
 PriorFile = Annotated[Path, typer.Argument(help="A file ending in .prior.safetensors.", show_default=False)]
 
@@ -56,21 +62,25 @@ def add(file: PriorFile, name: Annotated[str, typer.Option(help="What the prior 
 @app.command("eval")
 def evaluate(
     prior: Annotated[str, typer.Argument(help="File, name or id of a prior, or none.", show_default=False)],
-    inputs: DaczFiles,
+    inputs: CodedFiles,
+    model: Annotated[str | None, typer.Option(help="The model that codes audio. Default: the prior's own.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Say how large the codes of .dacz files would be with a prior; nothing is written."""
-    from dacfile.errors import DaczError
+    """Say how large the codes of .dacz files, or of audio files, would be with a prior; nothing is written."""
+    from dacfile.coded import open_coded
     from dacfile.priors import NONE_WORD, named_prior
     from dacfile.recode import Gain, measure
 
     chosen = None if prior == NONE_WORD else named_prior(prior)
+    owner = bytes.fromhex(chosen.info.get("model", "")) if chosen else b""
+    codec = CodecWhenNeeded(model or owner)
     codes: list[int] = []
     total = Gain()
-    for path in expand(inputs, codes):
+    for path in expand_coded(inputs, codes):
         gain = Gain()
         try:
-            measure(path, chosen, gain)
+            with open_coded(path, codec.for_file(path)) as source:
+                measure(source, chosen, gain)
         except (DaczError, OSError) as error:
             complain_about(path, error, codes)
         else:
@@ -78,6 +88,25 @@ def evaluate(
     if total.files:
         print(json.dumps(_as_dict(total)) if as_json else "\n".join(_lines(total)))
     return worst(codes, total.files)
+
+
+class CodecWhenNeeded:
+    """A model that is loaded when the first audio file comes; `.dacz` files need none."""
+
+    def __init__(self, model: str | bytes) -> None:
+        self._model = model
+        self._codec: WindowCodec | None = None
+
+    def for_file(self, path: Path) -> WindowCodec | None:
+        """Return the codec to compress a file with, None for `.dacz` files and without a model."""
+        from dacfile.coded import is_dacz
+        from dacfile.installed import Codecs
+
+        if not self._model or is_dacz(path):
+            return None
+        if self._codec is None:
+            self._codec = Codecs().load(self._model)
+        return self._codec
 
 
 def _as_dict(gain: Gain) -> dict[str, Any]:
@@ -106,56 +135,69 @@ def _change(after: int, before: int) -> str:
 
 @app.command("train")
 def train(
-    inputs: DaczFiles,
-    model: Annotated[str, typer.Option(help="The model that made the files.")],
+    inputs: CodedFiles,
+    model: Annotated[str, typer.Option(help="The model that made the .dacz files, and that codes the audio.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="The prior to write: NAME.prior.safetensors.")],
-    minutes: Annotated[float, typer.Option(min=0, help="Processor time at most.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0, help="Processor time at most; little material takes less.")] = 10.0,
+    quiet: Quiet = False,
 ) -> int:
-    """Learn a prior from the codes of .dacz files; install it with `dacz prior add` and use it with `dacz repack`."""
-    from dacfile.entropy.files import PRIOR_SUFFIX, save_prior
-    from dacfile.errors import OutputExists, UsageError
+    """Learn a prior from the codes of .dacz and audio files; `dacz prior add` installs it, `dacz repack` uses it."""
+    from dacfile.atomic import AtomicFile
+    from dacfile.entropy.files import PRIOR_SUFFIX, prior_bytes
     from dacfile.installed import default_prior
     from dacfile.model import store
 
-    if not out.name.endswith(PRIOR_SUFFIX):
-        raise UsageError(f"{out}: the name of a prior ends in {PRIOR_SUFFIX}")
-    if out.exists():
-        raise OutputExists(f"{out}: exists already; choose another name")
+    _check_target(out)
     entry = store.find(model)
     codes: list[int] = []
-    files = expand(inputs, codes)
-    pieces, used = read_pieces(files, entry.id, codes)
+    files = expand_coded(inputs, codes)
+    pieces, used = read_pieces(files, entry.id, partial(complain_about, codes=codes), CodecWhenNeeded(model))
     if not used:
         return worst(codes, 0)
     from dacfile.training.prior_archive import train_on_pieces
 
     name, start = out.name.removesuffix(PRIOR_SUFFIX), default_prior(entry.name, entry.id)
-    prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, show_progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_prior(prior, out)
-    if start is not None and prior.id == start.id:
-        print("nothing better was found than the prior that is installed; more minutes or more files may help")
-    print(f"{escape(out)}: {prior.config['kind']}, id {prior.id.hex()}, learned from {plural(used, 'file')}")
+    listen = None if quiet else show_progress
+    prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, listen)
+    with AtomicFile(out, overwrite=False) as stream:
+        stream.write(prior_bytes(prior))
+    if not quiet:
+        if start is not None and prior.id == start.id:
+            print("nothing better was found than the prior that is installed; more minutes or more files may help")
+        print(f"{escape(out)}: {prior.config['kind']}, id {prior.id.hex()}, learned from {plural(used, 'file')}")
     return worst(codes, used)
 
 
-def read_pieces(files: list[Path], model_id: bytes, codes: list[int]) -> tuple[list[Piece], int]:
-    """Return the codes of all files that can be read, and how many these are; complain about the others."""
-    from dacfile.errors import DaczError
+def _check_target(out: Path) -> None:
+    from dacfile.entropy import PRIOR_SUFFIX
+
+    if not out.name.endswith(PRIOR_SUFFIX):
+        raise UsageError(f"{out}: the name of a prior ends in {PRIOR_SUFFIX}")
+    if out.exists():
+        raise OutputExists(f"{out}: exists already; choose another name")
+
+
+def read_pieces(
+    files: list[Path], model_id: bytes, refuse: Refuse, codec: CodecWhenNeeded | None = None
+) -> tuple[list[Piece], int]:
+    """Return the codes of all files that can be read, and how many these are; tell `refuse` of the others."""
+    from dacfile.coded import open_coded
     from dacfile.training.prior_archive import pieces_of_file
 
     pieces, used = list[Any](), 0
     for path in files:
         try:
-            pieces += pieces_of_file(path, model_id)
+            with open_coded(path, codec.for_file(path) if codec else None) as source:
+                pieces += pieces_of_file(source, model_id, str(path))
             used += 1
         except (DaczError, OSError) as error:
-            complain_about(path, error, codes)
+            refuse(path, error)
     return pieces, used
 
 
 def show_progress(progress: Progress) -> None:
-    """Tell a terminal how the training goes."""
+    """Say how the training goes, on standard error."""
     if sys.stderr.isatty():
-        mean = sum(progress.bits) / len(progress.bits)
+        found = [bits for bits in progress.bits if bits]
+        mean = sum(found) / max(len(found), 1)
         print(f"{100 * progress.done:3.0f} %: {mean:.3f} bits a code on held-out codes", file=sys.stderr)

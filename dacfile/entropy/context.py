@@ -7,37 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from dacfile.entropy import wavefront
+from dacfile.entropy.lanes import Lane, lanes_of
 from dacfile.entropy.network import KIND, LIMIT, Network, NetworkConfig, check_tensors, floored, parse_config
 from dacfile.entropy.prior import Channels, Known, content_id
 from dacfile.entropy.rangecoder import Decoder, Encoder
-from dacfile.entropy.sequential import decode_frame_by_frame
 from dacfile.entropy.softmax import counts_of
 from dacfile.errors import UnsafeWeights
-
-
-class Lane:
-    """One coded channel of one block while it is coded: its codes so far and what the network makes of them."""
-
-    def __init__(self, network: Network, codes: np.ndarray, first_frame: int, reference: Lane | None) -> None:
-        self.codes = codes  # uint16 [layers, frames]
-        self.reference = reference
-        self._network = network
-        frames = codes.shape[1] if len(codes) else 0
-        self._state = network.start(0 if reference is None else 1, first_frame, frames)
-        self.x = network.activation(self._state)
-        self.is_reference = False
-        if reference is not None:
-            reference.is_reference = True
-
-    def sums(self, k: int) -> np.ndarray:
-        """Return the head's sums of layer k, own past excluded; channel 0 must have done its layer k."""
-        return self._network.head_sums(k, self.x, self.reference.x if self.reference else None)
-
-    def learn(self, k: int) -> None:
-        """Take in the codes of layer k, which are known now, unless nothing will look at them."""
-        if self.is_reference or k + 1 < len(self.codes):
-            self._network.update(k, self._state, self.codes[k])
-            self.x = self._network.activation(self._state)
 
 
 class NetworkPrior:
@@ -62,27 +38,22 @@ class NetworkPrior:
         return [self._encode_block(block, first) for block, first in zip(blocks, first_frames, strict=True)]
 
     def _encode_block(self, block: Channels, first: int) -> list[list[bytes]]:
-        lanes = self._lanes([np.zeros((0, 0), np.uint16) if codes is None else codes for codes in block], first)
+        channels = [np.zeros((0, 0), np.uint16) if codes is None else codes for codes in block]
+        lanes = lanes_of(self._network, channels, first)
         streams: list[list[bytes]] = [[] for _ in block]
-        for k in range(max((len(lane.codes) for lane in lanes), default=0)):
+        for k in range(max((lane.depth for lane in lanes), default=0)):
             for lane, out in zip(lanes, streams, strict=True):
-                if k < len(lane.codes):
+                if k < lane.depth:
                     out.append(self._encode_layer(lane, k))
-                    lane.learn(k)
+                    lane.learn(k, 0, lane.frames)
+            lanes[0].forget(k)
         return streams
-
-    def _lanes(self, channels: Sequence[np.ndarray], first: int) -> list[Lane]:
-        lanes: list[Lane] = []
-        for codes in channels:
-            looks = bool(lanes) and len(lanes[0].codes) > 0
-            lanes.append(Lane(self._network, codes, first, lanes[0] if looks else None))
-        return lanes
 
     def _encode_layer(self, lane: Lane, k: int) -> bytes:
         layer = self._network.layers[k]
         positions = layer.position[lane.codes[k]]
         groups, members = positions // self.sizes.members, positions % self.sizes.members
-        sums = lane.sums(k)
+        sums = lane.sums(k, 0, lane.frames)
         self._network.add_past(k, sums, lane.codes[k])
         values = floored(sums, 0, LIMIT)
         group_counts = counts_of(self._network.group_logits(k, values))
@@ -101,39 +72,41 @@ class NetworkPrior:
     ) -> list[list[np.ndarray]]:
         """Return uint16 codes [layers, frames] for each block and channel; see `Prior`."""
         blocks = [
-            self._lanes([np.zeros((len(layers), count), np.uint16) for layers in block], first)
+            lanes_of(self._network, [np.zeros((len(layers), count), np.uint16) for layers in block], first)
             for block, count, first in zip(payloads, frames, first_frames, strict=True)
         ]
         lanes = [lane for block in blocks for lane in block]
         known = [layers for block in payloads for layers in block]
-        for k in range(max(map(len, known), default=0)):
-            for looks in (False, True):
-                deep = [
-                    i for i, lane in enumerate(lanes) if k < len(known[i]) and (lane.reference is not None) == looks
-                ]
-                self._decode_layer(k, [lanes[i] for i in deep], [known[i][k] for i in deep])
+        depth, k = max(map(len, known), default=0), 0
+        while k < depth:
+            end = self._end_of_run(k, min(depth, k + max(1, wavefront.ROWS // len(lanes))))
+            if self._network.layers[k].past is None:
+                self._decode_at_once(k, lanes, known)
+            else:
+                wavefront.decode_run(self._network, lanes, known, k, end)
+            k = end
+            for lane in lanes:
+                lane.forget(k)
         return [[lane.codes for lane in block] for block in blocks]
 
-    def _decode_layer(self, k: int, lanes: Sequence[Lane], known: Sequence[Known]) -> None:
-        sequential: list[tuple[Lane, bytes]] = []
-        for lane, layer in zip(lanes, known, strict=True):
-            if isinstance(layer, np.ndarray):
-                lane.codes[k] = layer
-            elif self._network.layers[k].past is None:
-                lane.codes[k] = self._decode_parallel(k, lane, layer)
-            else:
-                sequential.append((lane, layer))
-        if sequential:
-            sums = [lane.sums(k) for lane, _ in sequential]
-            decoded = decode_frame_by_frame(self._network, k, sums, [Decoder(data) for _, data in sequential])
-            for (lane, _), codes in zip(sequential, decoded, strict=True):
-                lane.codes[k] = codes
-        for lane in lanes:
-            lane.learn(k)
+    def _end_of_run(self, k: int, most: int) -> int:
+        """Return where the layers end that are decoded together with layer k: all of them have own past, or k alone."""
+        end = k + 1
+        while end < most and self._network.layers[k].past is not None and self._network.layers[end].past is not None:
+            end += 1
+        return end
+
+    def _decode_at_once(self, k: int, lanes: Sequence[Lane], known: Sequence[Sequence[Known]]) -> None:
+        """Decode a layer without own past: all frames of a channel at once, channels in order."""
+        for lane, layers in zip(lanes, known, strict=True):
+            if k < lane.depth:
+                layer = layers[k]
+                lane.codes[k] = layer if isinstance(layer, np.ndarray) else self._decode_parallel(k, lane, layer)
+                lane.learn(k, 0, lane.frames)
 
     def _decode_parallel(self, k: int, lane: Lane, data: bytes) -> np.ndarray:
         decoder = Decoder(data)
-        values = floored(lane.sums(k), 0, LIMIT)
+        values = floored(lane.sums(k, 0, lane.frames), 0, LIMIT)
         groups = decoder.take(counts_of(self._network.group_logits(k, values)))
         members = decoder.take(counts_of(self._network.member_logits(k, values, groups)))
         return self._network.layers[k].order[groups * self.sizes.members + members]

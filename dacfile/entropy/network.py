@@ -21,6 +21,7 @@ STATE_SHIFT = 4  # the state is kept in sixteenths of the activations' unit
 STATE_BITS = 9  # log2(UNIT) + STATE_SHIFT
 STATE_LIMIT = 32_767
 EXACT = 1 << 24
+CARRIER = np.float32  # holds the whole numbers; wider ones give the same results
 EXPONENTS = ("table", "mix", "back", "head", "group", "member")
 _MOST_NUMBERS = 1 << 26
 _ROWS = 512  # rows of one pass: the working set stays in the second-level cache
@@ -74,19 +75,19 @@ class Layer:
         self, config: NetworkConfig, index: int, tensors: Mapping[str, np.ndarray], e: Mapping[str, int]
     ) -> None:
         def weight(name: str, shift: int) -> np.ndarray:
-            return tensors[f"{index}.{name}"].astype(np.float32) * np.float32(0.5**shift)
+            return tensors[f"{index}.{name}"].astype(CARRIER) * CARRIER(0.5**shift)
 
         def bias(name: str) -> np.ndarray:
-            return (tensors[f"{index}.{name}_bias"].astype(np.float32) + half(e[name])) * np.float32(0.5 ** e[name])
+            return (tensors[f"{index}.{name}_bias"].astype(CARRIER) + half(e[name])) * CARRIER(0.5 ** e[name])
 
         self.order = tensors[f"{index}.order"].astype(np.uint16)
         self.position = np.argsort(self.order).astype(np.int32)
-        self.table = tensors[f"{index}.table"].astype(np.float32) * np.float32(1 << STATE_BITS - e["table"])
+        self.table = tensors[f"{index}.table"].astype(CARRIER) * CARRIER(1 << STATE_BITS - e["table"])
         self.mix = np.ascontiguousarray(weight("mix", e["mix"]).T)
         self.mix_bias = bias("mix")
         shift = e["back"] - STATE_SHIFT
         self.back = np.ascontiguousarray(weight("back", shift).T)
-        self.back_half = np.float32(half(shift) * 0.5**shift)
+        self.back_half = CARRIER(half(shift) * 0.5**shift)
         self.head = np.ascontiguousarray(weight("head", e["head"]).T)
         self.reference = np.ascontiguousarray(weight("reference", e["head"]).T)
         self.head_bias = bias("head")
@@ -108,8 +109,27 @@ class Network:
         self, config: NetworkConfig, tensors: Mapping[str, np.ndarray], exponents: list[dict[str, int]]
     ) -> None:
         self.config = config
-        self._start = tensors["start"].astype(np.float32)
+        self._start = tensors["start"].astype(CARRIER)
         self.layers = [Layer(config, k, tensors, e) for k, e in enumerate(exponents)]
+        self._stack()
+
+    def _stack(self) -> None:
+        """Put what the frame-by-frame decoding looks up for several layers at once into arrays over all layers."""
+        self.group_biases = np.stack([layer.group_bias for layer in self.layers])
+        self.member_biases = np.concatenate([layer.member_bias for layer in self.layers])  # [layers * groups, members]
+        self.orders = np.concatenate([layer.order for layer in self.layers])
+        c, count = self.config, self.config.codebook_size
+        self.members = np.empty((c.codebooks * c.groups, c.head, c.members), CARRIER)
+        self.with_past = sorted(c.own_past)
+        self.pasts = np.empty((len(self.with_past) * count, c.lags, c.head), CARRIER)
+        for k, layer in enumerate(self.layers):  # the layers' own arrays become views, so that memory holds them once
+            mine = self.members[k * c.groups : (k + 1) * c.groups]
+            mine[:] = layer.member
+            layer.member = mine
+            if layer.past is not None:
+                at = self.with_past.index(k) * count
+                self.pasts[at : at + count] = layer.past
+                layer.past = self.pasts[at : at + count]
 
     def start(self, role: int, first_frame: int, frames: int) -> np.ndarray:
         """Return the state before any layer is known; `role` is 1 for a channel that looks at channel 0, else 0."""
@@ -117,29 +137,28 @@ class Network:
 
     def activation(self, state: np.ndarray) -> np.ndarray:
         """Return the int8-valued activations of a state."""
-        values = state * np.float32(0.5**STATE_SHIFT)
-        values += np.float32(0.5)
+        values = state * CARRIER(0.5**STATE_SHIFT)
+        values += CARRIER(0.5)
         return floored(values, -LIMIT, LIMIT)
 
-    def update(self, k: int, state: np.ndarray, codes: np.ndarray) -> None:
-        """Add the codes [frames] of layer k to `state` and mix over time, in place."""
-        layer, side = self.layers[k], self.config.taps // 2
-        state += layer.table[codes]
-        padded = np.zeros((len(state) + 2 * side, self.config.width), np.float32)
-        padded[side : side + len(state)] = self.activation(state)
-        for a in range(0, len(state), _ROWS):
-            self._mix(layer, padded, state, a, min(a + _ROWS, len(state)))
+    def mix(self, k: int, seen: np.ndarray, state: np.ndarray) -> None:
+        """Add what layer k makes of the activations `seen` to `state` [frames, width], in place.
 
-    def _mix(self, layer: Layer, padded: np.ndarray, state: np.ndarray, a: int, b: int) -> None:
-        width = self.config.width
-        windows = np.lib.stride_tricks.as_strided(padded[a:], (b - a, self.config.taps * width), (4 * width, 4))
+        `seen` holds taps // 2 more rows than `state` on both sides.
+        """
+        for a in range(0, len(state), _ROWS):
+            self._mix(self.layers[k], seen[a:], state[a : a + _ROWS])
+
+    def _mix(self, layer: Layer, seen: np.ndarray, state: np.ndarray) -> None:
+        shape = (len(state), self.config.taps * self.config.width)
+        windows = np.lib.stride_tricks.as_strided(seen, shape, seen.strides)
         hidden = np.matmul(np.ascontiguousarray(windows), layer.mix)
         hidden += layer.mix_bias
         change = np.matmul(floored(hidden, 0, LIMIT), layer.back)
         change += layer.back_half
         np.floor(change, out=change)
-        change += state[a:b]
-        np.clip(change, -STATE_LIMIT, STATE_LIMIT, out=state[a:b])
+        change += state
+        np.clip(change, -STATE_LIMIT, STATE_LIMIT, out=state)
 
     def head_sums(self, k: int, x: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
         """Return the head's sums of layer k before its own past is added; `reference`: channel 0's activations."""
@@ -169,18 +188,11 @@ class Network:
         rows = np.argsort(groups, kind="stable")
         bounds = np.searchsorted(groups[rows], np.arange(self.config.groups + 1)).tolist()
         ordered = values[rows]
-        logits = np.empty((len(values), self.config.members), np.float32)
+        logits = np.empty((len(values), self.config.members), CARRIER)
         for g in range(self.config.groups):
             a, b = bounds[g], bounds[g + 1]
             if a < b:
                 logits[rows[a:b]] = np.matmul(ordered[a:b], layer.member[g]) + layer.member_bias[g]
-        return np.floor(logits, out=logits)
-
-    def member_logits_each(self, k: int, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Return the same as `member_logits`, faster for a handful of rows."""
-        layer = self.layers[k]
-        logits = np.matmul(values[:, None], layer.member[groups])[:, 0]
-        logits += layer.member_bias[groups]
         return np.floor(logits, out=logits)
 
 

@@ -107,10 +107,6 @@ class Decoder:
             return np.zeros(0, np.int32)
         return _guarded(self._decode, _one_model(counts), amount)
 
-    def take_one(self, counts: np.ndarray) -> int:
-        """Decode one symbol with `counts` [N]."""
-        return int(_guarded(self._decode, _one_model(counts)))
-
 
 @cache
 def self_check() -> None:

@@ -25,19 +25,22 @@ def exponential_table() -> list[int]:
     return [max(1, math.floor(PEAK * math.exp(-i / LOGIT_UNIT) + 0.5)) for i in range(TABLE_SIZE)]
 
 
-_TABLE = np.array(exponential_table(), np.float64)
+# Divided by a power of two, which is exact, so that no shift is left to do below.
+_TABLE = np.array(exponential_table(), np.float64) * 0.5**_RECIPROCAL_BITS
 
 
 def counts_of(logits: np.ndarray) -> np.ndarray:
-    """Turn whole-numbered `logits` [..., M] into float64 counts that sum to 2**24 - M; overwrites `logits`."""
+    """Turn whole-numbered `logits` [..., M] into float64 counts that sum to 2**24 - M."""
+    counts = shares_of(logits)
+    counts[..., 0] += total_count(counts.shape[-1]) - np.add.reduce(counts, -1)
+    return counts
+
+
+def shares_of(logits: np.ndarray) -> np.ndarray:
+    """Return what `counts_of` does, with the first count still without what the rounding has left over."""
     # Bare ufuncs in place of methods: for the few rows of a sequential step the call, not the arithmetic, is the cost.
-    np.subtract(np.maximum.reduce(logits, -1, keepdims=True), logits, out=logits)
-    np.minimum(logits, TABLE_SIZE - 1, out=logits)
-    weights = _TABLE.take(logits.astype(np.intp))
-    total = total_count(weights.shape[-1])
-    scale = np.floor((total << _RECIPROCAL_BITS) / np.add.reduce(weights, -1, keepdims=True))
-    weights *= scale
-    weights *= 0.5**_RECIPROCAL_BITS
-    np.floor(weights, out=weights)
-    weights[..., 0] += total - np.add.reduce(weights, -1)
-    return weights
+    below = np.empty(logits.shape, np.intp)
+    np.subtract(np.maximum.reduce(logits, -1, keepdims=True), logits, out=below, casting="unsafe")
+    weights = _TABLE.take(below, mode="clip")
+    weights *= np.floor(total_count(weights.shape[-1]) / np.add.reduce(weights, -1, keepdims=True))
+    return np.floor(weights, out=weights)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dacfile.entropy.network import NetworkConfig
-from dacfile.training.prior_data import Piece, Sampler, likeness, split
+from dacfile.training.prior_data import MISSING, Piece, Sampler, likeness, split
 from dacfile.training.prior_net import PriorNet
 
 NAT = 1 / math.log(2)
@@ -50,29 +50,31 @@ class Evaluator:
     """Mean bits of every layer over held-out crops, the same crops every time."""
 
     def __init__(self, pieces: Sequence[Piece], config: NetworkConfig, recipe: Recipe) -> None:
-        sampler = Sampler(pieces, recipe.length, config.phases, seed=1)
+        sampler = Sampler(pieces, recipe.length, config.phases, 1, config.codebooks)
         self._batches = [sampler.draw(recipe.crops) for _ in range(6)]
 
     @torch.no_grad()
     def __call__(self, net: PriorNet) -> tuple[float, ...]:
-        """Return held-out bits a code for each layer."""
+        """Return held-out bits a code for each layer; 0 for layers that no crop has."""
         net.choose_exponents()
-        nats, codes = torch.zeros(net.config.codebooks), 0
-        for batch in self._batches:
-            losses, count = batch_loss(net, batch)
-            nats, codes = nats + losses, codes + count
-        return tuple((nats / codes * NAT).tolist())
+        results = [batch_loss(net, batch) for batch in self._batches]
+        nats, codes = (torch.stack(column).sum(0) for column in zip(*results, strict=True))
+        return tuple((nats / codes.clamp(min=1) * NAT).tolist())
 
 
-def batch_loss(net: PriorNet, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, int]:
-    """Return (nats of each layer summed over both channels, frames coded)."""
+def batch_loss(net: PriorNet, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
+    """Return (nats, number of codes) of each layer, both channels together."""
     first, phase, pairs, second = (torch.from_numpy(array) for array in batch)
     losses, states = net(first, phase, keep_last=len(pairs) > 0)
-    frames = first.shape[0] * first.shape[2]
+    codes = _present(first)
     if len(pairs):
         more, _ = net(second, phase[pairs], [state[pairs] for state in states])
-        losses, frames = losses + more, frames + second.shape[0] * second.shape[2]
-    return losses, frames
+        losses, codes = losses + more, codes + _present(second)
+    return losses, codes
+
+
+def _present(codes: Tensor) -> Tensor:
+    return (codes != MISSING).sum((0, 2))
 
 
 class _Clock:
@@ -120,7 +122,7 @@ def train_network(
     training, held = split(pieces)
     net = _new_network(training, config) if start is None else start
     evaluate = Evaluator(held, net.config, recipe)
-    sampler = Sampler(training, recipe.length, net.config.phases, recipe.seed)
+    sampler = Sampler(training, recipe.length, net.config.phases, recipe.seed, net.config.codebooks)
     optimiser = torch.optim.AdamW(
         net.parameters(), recipe.rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
@@ -147,7 +149,7 @@ def train_network(
 
 def _new_network(pieces: Sequence[Piece], config: NetworkConfig) -> PriorNet:
     arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
-    known = likeness(arrays, config.codebook_size, config.groups)
+    known = likeness(arrays, config.codebook_size, config.groups, config.codebooks)
     net = PriorNet(config, torch.from_numpy(known.order))
     net.start_from(known)
     return net
@@ -162,8 +164,8 @@ def _step(
         )
     if steps % 20 == 0:
         net.choose_exponents()
-    losses, frames = batch_loss(net, sampler.draw(recipe.crops))
-    loss = losses.sum() / (frames * len(losses))
+    losses, codes = batch_loss(net, sampler.draw(recipe.crops))
+    loss = losses.sum() / codes.sum()
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

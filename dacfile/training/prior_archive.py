@@ -1,10 +1,14 @@
-"""Learn a prior from the codes of `.dacz` files: no audio and no model is needed, only the priors of the files."""
+"""Learn a prior from the codes of `.dacz` files: no audio and no model is needed, only the priors of the files.
+
+A layer that a channel does not have (a side of less depth, an archive of fewer codebooks) takes no part in it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,17 +24,22 @@ from dacfile.training.prior_counts import train_count_prior
 from dacfile.training.prior_data import Piece
 from dacfile.training.prior_run import CodeFacts, default_config, train_prior
 
+HELD_FRAMES = 864  # 10 s at 44.1 kHz: parts of this length are held out from training, to see when to stop
+FRAMES_A_MINUTE = 40_000  # eight minutes of one channel at 44.1 kHz for each minute of processor time
+LEAST_MINUTES = 0.3
 
-def pieces_of_file(path: Path, model_id: bytes) -> list[Piece]:
+
+def pieces_of_file(source: Path | BinaryIO, model_id: bytes, name: str = "") -> list[Piece]:
     """Return the codes of a file as pieces: channel 0 with each channel that is coded after it; silence is left out.
 
-    Raises ModelMismatch when another model has made the file, and what decoding its codes raises.
+    `name` tells pieces of streams apart. Raises ModelMismatch when another model has made the file, and what decoding
+    its codes raises.
     """
-    with Reader(path) as reader:
+    with Reader(source) as reader:
         head = reader.head
         if head.model_id != model_id:
-            raise ModelMismatch(f"{path}: made with the model {head.model_id.hex()}, not with {model_id.hex()}")
-        return list(_pieces(str(path), decode_codes(reader.blocks(), head, prior_of(head, path)), head))
+            raise ModelMismatch(f"made with the model {head.model_id.hex()}, not with {model_id.hex()}")
+        return list(_pieces(name or str(source), decode_codes(reader.blocks(), head, prior_of(head, source)), head))
 
 
 def _pieces(name: str, blocks: Iterable[CodedBlock], head: Head) -> Iterator[Piece]:
@@ -62,23 +71,22 @@ def _joined(name: str, run: Sequence[CodedBlock]) -> Iterator[Piece]:
         yield Piece(name, first)
 
 
-def filled(pieces: Sequence[Piece], codebooks: int) -> list[Piece]:
-    """Return pieces of `codebooks` layers each, which is what the network learns from.
-
-    Where any first channel has all layers, those that have fewer are left out. What is still missing, as in a side
-    channel of less depth, becomes code 0: no file holds it, and a network predicts a constant at no cost.
-    """
-    deep = [piece for piece in pieces if len(piece.first) == codebooks]
+def cut(pieces: Sequence[Piece], frames: int = HELD_FRAMES) -> list[Piece]:
+    """Return the pieces in parts, so that some of a long one can be held out."""
     return [
         Piece(
-            piece.name, _fill(piece.first, codebooks), None if piece.second is None else _fill(piece.second, codebooks)
+            f"{piece.name}+{a}",
+            piece.first[:, a : a + frames],
+            None if piece.second is None else piece.second[:, a : a + frames],
         )
-        for piece in deep or pieces
+        for piece in pieces
+        for a in range(0, piece.frames, frames)
     ]
 
 
-def _fill(codes: np.ndarray, codebooks: int) -> np.ndarray:
-    return np.pad(codes, ((0, codebooks - len(codes)), (0, 0)))
+def enough_minutes(frames: int, most: float) -> float:
+    """Return how long training may take for so many frames: more time would only learn them by heart."""
+    return min(most, max(LEAST_MINUTES, frames / FRAMES_A_MINUTE))
 
 
 def train_on_pieces(
@@ -90,7 +98,9 @@ def train_on_pieces(
     start: Prior | None = None,
     listen: Callable[[Progress], None] | None = None,
 ) -> Storable:
-    """Return a prior learned in `minutes` of processor time; a network or count tables, whichever codes better.
+    """Return a prior learned in at most `minutes` of processor time, or count tables if they code better.
+
+    Without any minutes it is count tables.
 
     `start`: an installed prior of the same model; if it is a network, it is trained further, which takes a fraction of
     the time. Raises UsageError when there are no codes.
@@ -99,11 +109,12 @@ def train_on_pieces(
         raise UsageError("no codes to learn from: the files are empty or silent")
     frames = sum(piece.frames * (2 if piece.second is not None else 1) for piece in pieces)
     info = {"name": name, "frames": str(frames), "model": model_id.hex()}
-    if math.isqrt(facts.codebook_size) ** 2 != facts.codebook_size:
+    if not minutes or math.isqrt(facts.codebook_size) ** 2 != facts.codebook_size:
         arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
         arrays.append(np.zeros((facts.codebooks, 0), np.uint16))  # tables for layers that no file has
         return train_count_prior(arrays, facts.codebook_size, 1, info)
+    pieces, minutes = cut(pieces), enough_minutes(frames, minutes)
     config = default_config(facts.codebooks, facts.codebook_size)
     if isinstance(start, NetworkPrior) and start.codebooks == facts.codebooks:
-        return train_prior(filled(pieces, facts.codebooks), start.sizes, minutes, info, listen, start)
-    return train_prior(filled(pieces, facts.codebooks), config, minutes, info, listen)
+        return train_prior(pieces, start.sizes, minutes, info, listen, start)
+    return train_prior(pieces, config, minutes, info, listen)

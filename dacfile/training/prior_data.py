@@ -12,6 +12,7 @@ import numpy as np
 
 # What channel 1 of a pair is called beside its channel 0 in a file of codes.
 PARTNERS = {"mid": "side", "left": "right", "0": "1"}
+MISSING = -1  # stands for the codes of a layer that a channel does not have; such layers are left out of the training
 _FEATURES = 24  # dimensions in which codes are compared when they are grouped
 _GROUPING_FRAMES = 1_000_000  # more are thinned out
 _BUCKETS = 512  # contexts are hashed into so many columns
@@ -68,28 +69,40 @@ def _place(piece: Piece) -> int:
 class Sampler:
     """Draws batches of crops, every frame equally likely."""
 
-    def __init__(self, pieces: Sequence[Piece], length: int, phases: int, seed: int = 0) -> None:
+    def __init__(
+        self, pieces: Sequence[Piece], length: int, phases: int, seed: int = 0, codebooks: int | None = None
+    ) -> None:
+        """`codebooks`: the depth of what is drawn, by default that of the deepest piece."""
         self._pieces = list(pieces)
         self._length, self._phases = length, phases
+        arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
+        self._codebooks = codebooks or max(len(array) for array in arrays)
         frames = np.array([piece.frames for piece in pieces], float)
         self._share = frames / frames.sum()
         self._random = np.random.default_rng(seed)
 
     def draw(self, crops: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return (first codes [B, K, L], phases [B, L], indices of crops that are pairs [P], their second codes)."""
+        """Return (first codes [B, K, L], phases [B, L], indices of crops that are pairs [P], their second codes).
+
+        Layers that a piece does not have are MISSING.
+        """
         chosen = self._random.choice(len(self._pieces), crops, p=self._share)
         firsts, seconds, pairs, phases = [], [], [], []
         for index, number in enumerate(chosen):
             piece = self._pieces[number]
             start = int(self._random.integers(0, max(1, piece.frames - self._length + 1)))
             frames = (start + np.arange(self._length)) % piece.frames
-            firsts.append(piece.first[:, frames])
+            firsts.append(self._deep(piece.first[:, frames]))
             phases.append((start + np.arange(self._length)) % self._phases)
             if piece.second is not None:
                 pairs.append(index)
-                seconds.append(piece.second[:, frames])
+                seconds.append(self._deep(piece.second[:, frames]))
         second = np.array(seconds) if seconds else np.zeros((0, *firsts[0].shape))
-        return np.array(firsts).astype(np.int64), np.array(phases), np.array(pairs, np.int64), second.astype(np.int64)
+        return np.array(firsts), np.array(phases), np.array(pairs, np.int64), second.astype(np.int64)
+
+    def _deep(self, codes: np.ndarray) -> np.ndarray:
+        missing = ((0, self._codebooks - len(codes)), (0, 0))
+        return np.pad(codes.astype(np.int64), missing, constant_values=MISSING)
 
 
 @dataclass(frozen=True)
@@ -105,24 +118,25 @@ class Likeness:
     counts: np.ndarray
 
 
-def likeness(arrays: Sequence[np.ndarray], codebook_size: int, groups: int) -> Likeness:
+def likeness(arrays: Sequence[np.ndarray], codebook_size: int, groups: int, codebooks: int | None = None) -> Likeness:
     """Compare codes by the company they keep: codes of the layers around theirs and of the frames before and after.
 
     Counted, square roots taken, reduced to principal components; for the order, halved again and again at the median.
+    Layers up to `codebooks` that no array has come out in an arbitrary order.
     """
-    layers = max(len(array) for array in arrays)
+    layers = codebooks or max(len(array) for array in arrays)
     if sum(array.shape[1] for array in arrays) > _GROUPING_FRAMES:
         share = -(-sum(array.shape[1] for array in arrays) // _GROUPING_FRAMES)
         arrays = arrays[::share]
     features = np.array([_features(_company(arrays, k, codebook_size)) for k in range(layers)])
     order = np.array([_order_of(rows, groups) for rows in features])
-    seen = [[array[k] for array in arrays if len(array) > k] for k in range(layers)]
+    seen = [[array[k] for array in arrays if len(array) > k] or [np.zeros(0, np.uint16)] for k in range(layers)]
     counts = np.array([np.bincount(np.concatenate(rows), minlength=codebook_size) for rows in seen])
-    return Likeness(order, (features / features.std()).astype(np.float32), counts)
+    return Likeness(order, (features / max(features.std(), 1e-9)).astype(np.float32), counts)
 
 
 def _company(arrays: Sequence[np.ndarray], k: int, codebook_size: int) -> np.ndarray:
-    tables = []
+    tables = [np.zeros((codebook_size, 1), np.float32)]
     deep = [array for array in arrays if len(array) > k]
     for layer, lag in ((k - 1, 0), (k + 1, 0), (k, 1), (k, -1), (0, 0)):
         usable = [array for array in deep if 0 <= layer < len(array) and (layer, lag) != (k, 0)]

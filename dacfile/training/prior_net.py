@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.entropy.network import STATE_BITS, STATE_SHIFT, UNIT, NetworkConfig
-from dacfile.training.prior_data import Likeness
+from dacfile.training.prior_data import MISSING, Likeness
 
 LIMIT = 127.0
 
@@ -183,19 +183,25 @@ class PriorNet(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Return (nats [layers] summed over the batch, states for later channels).
 
-        `codes`: int64 [B, layers, L]; `phase`: int64 [B, L]; `reference`: the states of channel 0, one for each layer
-        (channel 0 returns the last one only when asked to `keep_last`).
+        `codes`: int64 [B, layers, L], MISSING in layers that a channel does not have, which cost and change nothing;
+        `phase`: int64 [B, L]; `reference`: the states of channel 0, one for each layer (channel 0 returns the last one
+        only when asked to `keep_last`).
         """
         state = self.start[0 if reference is None else 1][phase] * UNIT
         x = activation(state, -LIMIT)
-        layers, losses, states = self.modules_of_codebooks(), [], []
-        for k in range(codes.shape[1]):
-            layer = layers[k]
-            z = self._head(layer, x, codes[:, k], None if reference is None else reference[k])
-            losses.append(self._loss(layer, z, self.position[k, codes[:, k]]))
+        losses, states = [], []
+        for k, layer in enumerate(self.modules_of_codebooks()[: codes.shape[1]]):
+            rows = torch.nonzero(codes[:, k, 0] != MISSING)[:, 0]
+            own = codes[rows, k]
+            if len(rows):
+                z = self._head(layer, x[rows], own, None if reference is None else reference[k][rows])
+                losses.append(self._loss(layer, z, self.position[k, own]))
+            else:
+                losses.append(codes.new_zeros((), dtype=torch.float32))
             if k + 1 < codes.shape[1] or keep_last:
-                state = self._update(layer, state, codes[:, k])
-                x = activation(state, -LIMIT)
+                if len(rows):
+                    state = state.index_copy(0, rows, self._update(layer, state[rows], own))
+                    x = activation(state, -LIMIT)
                 states.append(x)
         return torch.stack(losses), states
 

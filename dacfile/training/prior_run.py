@@ -61,13 +61,21 @@ def blocks_of(pieces: Iterable[Piece], frames: int = BLOCK_FRAMES) -> tuple[list
 
 def measured_bits(prior: Prior | None, blocks: Sequence[Sequence[np.ndarray]], firsts: Sequence[int]) -> np.ndarray:
     """Return stored bits a code for each layer, really coded, raw fallback included."""
+    stored, frames = _stored(prior, blocks, firsts)
+    return stored / frames
+
+
+def _stored(
+    prior: Prior | None, blocks: Sequence[Sequence[np.ndarray]], firsts: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bits and codes of each layer."""
     depth = max(len(codes) for block in blocks for codes in block)
     stored, frames = np.zeros(depth), np.zeros(depth)
     for block, coded in zip(blocks, encode_blocks(prior, blocks, firsts), strict=True):
         for codes, layers in zip(block, coded, strict=True):
             stored[: len(layers)] += [8 * len(data) for data, _ in layers]
             frames[: len(layers)] += codes.shape[1]
-    return stored / frames
+    return stored, frames
 
 
 def train_prior(
@@ -84,19 +92,20 @@ def train_prior(
     """
     training, held = split(pieces)
     arrays = [array for piece in training for array in (piece.first, piece.second) if array is not None]
+    arrays.append(np.zeros((config.codebooks, 0), np.uint16))  # tables for layers that no piece has, too
     tables = train_count_prior(arrays, config.codebook_size, config.phases)
     blocks, firsts = blocks_of(held)
     step = -(-len(blocks) // MOST_EVALUATED)
     blocks, firsts = blocks[::step], firsts[::step]
-    by_counts = measured_bits(tables, blocks, firsts)
     recipe, before = Recipe(minutes=minutes), None
     if isinstance(start, NetworkPrior):
         recipe, before = replace(recipe, rate=recipe.rate / 4), restore(start)
     network = export(train_network(pieces, config, recipe, listen or _tell, before))
-    by_network = measured_bits(network, blocks, firsts)
-    log.info("held out, bits a code: counts %.3f, network %.3f", by_counts.mean(), by_network.mean())
-    best: Storable = network if by_network.mean() < by_counts.mean() else tables
-    bits = by_network if best is network else by_counts
+    (by_counts, frames), (by_network, _) = (_stored(prior, blocks, firsts) for prior in (tables, network))
+    means = [bits.sum() / frames.sum() for bits in (by_counts, by_network)]
+    log.info("held out, bits a code: counts %.3f, network %.3f", *means)
+    best: Storable = network if by_network.sum() < by_counts.sum() else tables
+    bits = (by_network if best is network else by_counts) / frames
     best.info = {**(info or {}), "held_out_bits": json.dumps([round(float(b), 3) for b in bits])}
     return best
 

@@ -1,0 +1,138 @@
+"""`dacz optimize` under bad conditions: killed, files whose model or prior is missing; and priors made from audio."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from test_priors import codes_of, own_store, same, stub_entry  # noqa: F401
+
+import dacfile
+from dacfile.entropy import load_prior
+from dacfile.entropy.files import save_prior
+from dacfile.training.prior_counts import train_count_prior
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("stub_models", "own_store")
+
+
+@pytest.fixture
+def tones(tmp_path, dacz):
+    """Twenty-four raw files of one tone each: every one has few codes, and tables make all of them smaller."""
+    for i in range(24):
+        samples = 0.5 * np.sin(2 * np.pi * np.arange(24_000) / 16) + 0.01 * i
+        (tmp_path / "music").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "music" / f"{i:02d}.wav", samples, 8000)
+    assert dacz("compress", tmp_path / "music", "-o", tmp_path / "archive").code == 0
+    return tmp_path / "archive"
+
+
+def start(archive: Path, store: Path) -> subprocess.Popen[str]:
+    """Start `dacz optimize` up to the point where everything is imported."""
+    path = os.pathsep.join([str(HERE.parent), str(HERE.parent / "cli"), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "stub_optimize.py"), str(archive), "--always"],
+        env={**os.environ, "DACZ_MODELS": str(store), "PYTHONPATH": path},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_a_random_moment_every_file_is_readable(tones, own_store, dacz, seed):  # noqa: F811
+    before = codes_of(tones)
+    process = start(tones, own_store)
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    wanted = random.Random(seed).randint(1, 20)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:  # killed once some files have their new prior
+        if sum(dacfile.open(path).head.prior_id != bytes(16) for path in tones.glob("?*.dacz")) >= wanted:
+            break
+    process.kill()
+    process.communicate()
+    done = sum(dacfile.open(path).head.prior_id != bytes(16) for path in tones.glob("?*.dacz"))
+    assert done >= 1
+    assert same(codes_of(tones), before)
+    assert dacz("verify", tones).code == 0
+    _, err = start(tones, own_store).communicate("\n", timeout=120)
+    assert err == ""
+    assert same(codes_of(tones), before)
+    assert len(list((tones / ".dacz").iterdir())) == 1  # the second run has gone on with the prior of the first
+    assert {dacfile.open(path).head.prior_id for path in tones.glob("?*.dacz")} == {own_prior_id(tones)}
+    assert dacz("repack", tones, "--prior", "none", "--in-place").code == 0
+    assert {dacfile.open(path).head.prior_id for path in tones.glob("?*.dacz")} == {bytes(16)}
+    assert same(codes_of(tones), before)
+
+
+def own_prior_id(archive: Path) -> bytes:
+    (path,) = (archive / ".dacz").glob("*.prior.safetensors")
+    return load_prior(path).id
+
+
+@pytest.fixture
+def learns_tables(monkeypatch):
+    from dacfile.training import prior_archive
+
+    def learn(pieces, facts, model_id, *rest):
+        return train_count_prior([piece.first for piece in pieces], 64, 1, {"model": model_id.hex()})
+
+    monkeypatch.setattr(prior_archive, "train_on_pieces", learn)
+
+
+@pytest.mark.usefixtures("learns_tables", "stub_entry")
+def test_files_without_their_prior_or_damaged_are_told_at_the_end(tones, tmp_path, dacz):
+    lost = train_count_prior([dacfile.open(tones / "00.wav.dacz").codes()[0]], 64, 1, {"x": "y"})
+    save_prior(lost, tmp_path / "lost.prior.safetensors")
+    assert dacz("repack", tones / "03.wav.dacz", "--prior", tmp_path / "lost.prior.safetensors", "--in-place").code == 0
+    (tones / "04.wav.dacz").write_bytes(b"no dacz file")
+    kept = {name: (tones / f"{name}.wav.dacz").read_bytes() for name in ("03", "04")}
+    done = dacz("optimize", tones, "--json", "--always")
+    assert done.out, done.err
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert (done.code, events[0]["event"], events[0]["files"]) == (2, "saving", 22)
+    assert sum(event["event"] == "file_done" for event in events) == 22
+    assert lost.id.hex() in done.err
+    assert "dacz prior add FILE --name NAME" in done.err
+    assert done.err.count("\n") == 2
+    assert {name: (tones / f"{name}.wav.dacz").read_bytes() for name in kept} == kept
+    assert dacz("optimize", tones, "-q").out == ""
+
+
+def test_a_missing_model_is_told(tones, dacz, monkeypatch):
+    from dacfile.errors import ModelNotFound
+    from dacfile.model import store
+
+    def missing(key):
+        raise ModelNotFound("the model is not installed; get it with `dacz models fetch`")
+
+    monkeypatch.setattr(store, "find", missing)
+    done = dacz("optimize", tones)
+    assert (done.code, done.err.count("dacz models fetch")) == (2, 24)
+
+
+@pytest.mark.usefixtures("stub_entry")
+def test_priors_are_learned_and_judged_from_audio_too(tones, tmp_path, dacz):
+    """The same codes, whether they come from the archive or from the audio that it was made of."""
+    by_audio, by_file = tmp_path / "a.prior.safetensors", tmp_path / "b.prior.safetensors"
+    for source, out in ((tmp_path / "music", by_audio), (tones, by_file)):
+        done = dacz("prior", "train", source, "--model", "stub", "-o", out, "--minutes", 0)
+        assert (done.code, done.err) == (0, "")
+        assert "24 files" in done.out
+    assert load_prior(by_audio).id == load_prior(by_file).id
+    first, second = (json.loads(dacz("prior", "eval", by_file, s, "--json").out) for s in (tmp_path / "music", tones))
+    assert first == second
+    mixed = json.loads(dacz("prior", "eval", by_file, tmp_path, "--json").out)
+    assert mixed["files"] == 48
+    assert dacz("prior", "eval", "none", tmp_path / "music" / "00.wav").code == 5
