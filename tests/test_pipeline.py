@@ -28,6 +28,7 @@ from dacfile.errors import (
     UsageError,
 )
 from dacfile.material import Material
+from dacfile.model.facts import SIDE
 from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file
 
 RATE = 8000
@@ -270,6 +271,20 @@ class TestDepth:
         data = packed(write(tmp_path / "a.wav", tone(RATE, 1, RATE)))
         with pytest.raises(UsageError):
             unpacked(data, codebooks=codebooks)
+
+
+@pytest.mark.parametrize(("stereo", "numbers"), [("lr", {0, 1}), ("ms", {0, SIDE})])
+def test_the_network_is_told_which_channel_is_a_side(tmp_path: Path, stereo: str, numbers: set[int]) -> None:
+    seen: set[int] = set()
+
+    class Listener(StubCodec):
+        def decode_windows(self, codes, first_frames, channels) -> np.ndarray:
+            seen.update(channels)
+            return super().decode_windows(codes, first_frames, channels)
+
+    source = write(tmp_path / "a.wav", tone(RATE, 2, RATE) * np.array([1, 0.5], np.float32), RATE)
+    unpacked(packed(source, stereo=stereo), Listener())
+    assert seen == numbers
 
 
 def test_clipping_is_counted_and_float_is_not_clipped(tmp_path: Path) -> None:
