@@ -82,6 +82,12 @@ def choices(codebooks: int) -> list[Choice]:
     return plain + [Choice(True, (codebooks, n)) for n in range(codebooks, 1, -1)]
 
 
+def automatic(pair: Pair, codebooks: int) -> Choice:
+    """Return what the compressor does unless it is told otherwise."""
+    plan = plan_channels(pair.levels, codebooks)
+    return Choice(plan.mid_side, (plan.layers[0], plan.layers[1]))
+
+
 def plan_for(pair: Pair, choice: Choice, codebooks: int) -> ChannelPlan:
     """Return the gains for a choice; its depths are applied to the codes."""
     return plan_channels(pair.levels, codebooks, "ms" if choice.mid_side else "lr")
@@ -107,7 +113,8 @@ def measure(codec: Codec, prior: Prior, pair: Pair) -> Iterator[dict[str, object
     block = round(BLOCK_SECONDS * facts.rate / facts.hop)
     reference = torch.from_numpy(np.ascontiguousarray(pair.samples.T))
     whole: dict[bool, np.ndarray] = {}
-    for choice in choices(facts.codebooks):
+    chosen = automatic(pair, facts.codebooks)
+    for choice in dict.fromkeys([*choices(facts.codebooks), chosen]):
         plan = plan_for(pair, choice, facts.codebooks)
         if choice.mid_side not in whole:
             whole[choice.mid_side] = codec.encode(plan.apply(pair.samples))
@@ -118,6 +125,7 @@ def measure(codec: Codec, prior: Prior, pair: Pair) -> Iterator[dict[str, object
             "clip": pair.name,
             "difference_db": round(pair.difference, 2),
             "choice": str(choice),
+            "auto": int(choice == chosen),
             "raw": size_of(codes, None, block),
             "bytes": size_of(codes, prior, block),
             "mel": round(float(mel_distance(reference, estimate, facts.rate).mean()), 4),
@@ -137,13 +145,17 @@ def plain_bytes(rows: Sequence[dict], mel: float) -> float:
 def summary(rows: Sequence[dict]) -> str:
     """Return a line for every choice: means, and the saving against plain channels of equal mel distance."""
     clips = {row["clip"]: [r for r in rows if r["clip"] == row["clip"]] for row in rows}
-    lines = [f"{'choice':8} {'mel':>7} {'SI-SDR':>7} {'prior':>8} {'all':>8}   (prior: against its own raw codes)"]
-    for name in dict.fromkeys(row["choice"] for row in rows):
-        chosen = [row for row in rows if row["choice"] == name]
+    groups = {name: [r for r in rows if r["choice"] == name] for name in dict.fromkeys(r["choice"] for r in rows)}
+    groups["auto"] = [row for row in rows if row["auto"]]
+    lines = [
+        f"{'choice':8} {'clips':>5} {'mel':>7} {'SI-SDR':>7} {'prior':>8} {'all':>8}   (prior: against its own raw codes)"
+    ]
+    for name, chosen in groups.items():
         plain = sum(plain_bytes(clips[row["clip"]], row["mel"]) for row in chosen)
         total, raw = (sum(row[key] for row in chosen) for key in ("bytes", "raw"))
         mel, sdr = (np.mean([row[key] for row in chosen]) for key in ("mel", "si_sdr"))
-        lines.append(f"{name:8} {mel:7.3f} {sdr:7.2f} {1 - total / raw:8.1%} {1 - total / plain:8.1%}")
+        saved = f"{1 - total / raw:8.1%} {1 - total / plain:8.1%}"
+        lines.append(f"{name:8} {len(chosen):5} {mel:7.3f} {sdr:7.2f} {saved}")
     return "\n".join(lines)
 
 
