@@ -148,7 +148,7 @@ def summary(rows: Sequence[dict]) -> str:
     groups = {name: [r for r in rows if r["choice"] == name] for name in dict.fromkeys(r["choice"] for r in rows)}
     groups["auto"] = [row for row in rows if row["auto"]]
     lines = [
-        f"{'choice':8} {'clips':>5} {'mel':>7} {'SI-SDR':>7} {'prior':>8} {'all':>8}   (prior: against its own raw codes)"
+        f"{'choice':8} {'clips':>5} {'mel':>7} {'SI-SDR':>7} {'prior':>8} {'all':>8}   (prior: against its own codes)"
     ]
     for name, chosen in groups.items():
         plain = sum(plain_bytes(clips[row["clip"]], row["mel"]) for row in chosen)
