@@ -1,8 +1,8 @@
 """Fuzzing of weights and prior files: wrong bytes, lying headers, impossible configurations, with ids that fit.
 
 The suite runs a few hundred cases in a child process (`test_hard_weights.py`); long runs go by hand:
-`python tests/fuzz_weights.py --count 100000 --seed 1`. The process may take no more than `MARGIN` bytes of memory
-beyond what it has when everything is imported. It fails on the first exception that is no `DaczError`.
+`python tests/fuzz_weights.py --count 100000 --seed 1`. The process may take no more than `fuzz_loop.MARGIN` bytes of
+memory beyond what it has when everything is imported. It fails on the first exception that is no `DaczError`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,9 @@ sys.path[:0] = [str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 import safetensors.numpy  # noqa: E402
+from fuzz_loop import limit_memory, run_cases  # noqa: E402
 from network_case import random_prior  # noqa: E402
+from small_models import SMALL_DAC, SMALL_LAPPED  # noqa: E402
 
 from dacfile.entropy import decode_blocks, encode_blocks, load_prior  # noqa: E402
 from dacfile.entropy.counts import CountPrior, normalise  # noqa: E402
@@ -32,8 +32,6 @@ from dacfile.entropy.files import save_prior  # noqa: E402
 from dacfile.entropy.prior import content_id  # noqa: E402
 from dacfile.errors import DaczError  # noqa: E402
 
-MARGIN = 512 << 20
-SLOW = 30.0  # seconds; loading a file of this size takes milliseconds
 NUMBERS = [0, -1, 1, 2, 7, 64, 4096, 1 << 31, 1 << 40, 1 << 70, 1.5, float("nan"), float("inf")]
 VALUES: list[Any] = [*NUMBERS, "x", "", None, True, [], [1], [0] * 1000, {}, {"a": 1}, [[1, 2]], [-1, 1 << 40]]
 DTYPES = ["F16", "F32", "F64", "BF16", "I8", "U8", "I16", "U16", "I32", "I64", "BOOL", "F8_E4M3", "C64", "", 7]
@@ -83,11 +81,6 @@ def models() -> Kind:
     from dacfile.model.base import build
     from dacfile.model.checkpoint import model_id, save_native
 
-    dac = {"architecture": "dac", "sample_rate": 8000, "encoder_dim": 2, "encoder_rates": [2, 3], "decoder_dim": 8,
-           "decoder_rates": [3, 2], "n_codebooks": 2, "codebook_size": 8}  # fmt: skip
-    lapped = {"architecture": "lapped", "rate": 8000, "hop": 64, "codebooks": 2, "codebook_size": 16, "width": 16,
-              "split": 16, "quadrature": 32, "encoder_blocks": 1, "decoder_blocks": 1}  # fmt: skip
-
     def saver(config: dict[str, Any]) -> Callable[[Path], object]:
         model = build(config)
         return lambda path: save_native(path, model.config, model.state_dict())
@@ -95,7 +88,7 @@ def models() -> Kind:
     def make_id(config: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
         return model_id(config, {name: torch.from_numpy(array) for name, array in tensors.items()})
 
-    return Kind(_saved(saver(dac), saver(lapped)), make_id, use_model)
+    return Kind(_saved(saver(SMALL_DAC), saver(SMALL_LAPPED)), make_id, use_model)
 
 
 def _saved(*savers: Callable[[Path], object]) -> list[bytes]:
@@ -202,10 +195,14 @@ def _values(rng: random.Random, header: dict[str, Any], body: bytearray) -> None
     body[start:end] = (pattern * size)[: end - start]
 
 
-def limit_memory() -> None:
-    """Allow this process MARGIN bytes more than it has."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MARGIN,) * 2)
+def tried(kind: Kind, path: Path, number: int) -> str:
+    """Return what became of one damaged file, written to `path`."""
+    path.write_bytes(damaged(random.Random(number), kind))
+    try:
+        kind.use(path)
+    except DaczError as error:
+        return type(error).__name__
+    return "loaded"
 
 
 def main() -> None:
@@ -216,31 +213,13 @@ def main() -> None:
     parser.add_argument("--kind", choices=["priors", "models"], default="priors")
     options = parser.parse_args()
     kind = priors() if options.kind == "priors" else models()
-    outcomes: Counter[str] = Counter()
-    slowest, begin = 0.0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
         for data in kind.good:
             path.write_bytes(data)
             kind.use(path)
-        if sys.platform == "linux":
-            limit_memory()
-        for number in range(options.count):
-            path.write_bytes(damaged(random.Random(options.seed * 10**9 + number), kind))
-            began = time.monotonic()
-            try:
-                kind.use(path)
-                outcomes["loaded"] += 1
-            except DaczError as error:
-                outcomes[type(error).__name__] += 1
-            except BaseException:
-                print(f"case {number} of seed {options.seed}", file=sys.stderr)
-                raise
-            slowest = max(slowest, time.monotonic() - began)
-            if slowest > SLOW:
-                raise AssertionError(f"case {number} of seed {options.seed} took {slowest:.1f} s")
-    print(f"{options.count} {options.kind}, {time.monotonic() - begin:.0f} s, slowest {slowest:.3f} s")
-    print(dict(outcomes.most_common()))
+        limit_memory()
+        run_cases(partial(tried, kind, path), options.count, options.seed)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from reference import seeded
+from small_models import SMALL_DAC, SMALL_LAPPED
 from weights_files import reference_weights, repacked, write_bare_pickle, write_bomb, write_official
 
 from dacfile.codec import load_codec
@@ -23,28 +24,6 @@ from dacfile.model.base import build
 from dacfile.model.checkpoint import load_model, model_id, read_checkpoint, save_native
 from dacfile.model.layouts import canonical
 from dacfile.model.native import FORMAT, canonical_json, read_metadata
-
-SMALL_DAC = {
-    "architecture": "dac",
-    "encoder_dim": 2,
-    "encoder_rates": [2, 3],
-    "decoder_dim": 8,
-    "decoder_rates": [3, 2],
-    "n_codebooks": 2,
-    "codebook_size": 8,
-}
-SMALL_LAPPED = {
-    "architecture": "lapped",
-    "rate": 8000,
-    "hop": 64,
-    "codebooks": 2,
-    "codebook_size": 16,
-    "width": 16,
-    "split": 16,
-    "quadrature": 32,
-    "encoder_blocks": 1,
-    "decoder_blocks": 1,
-}
 
 
 def codes_of(path: Path, rate: int | None = None) -> np.ndarray:

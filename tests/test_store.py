@@ -8,22 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import SMALL_DAC
 from weights_files import write_bomb, write_official
 
 from dacfile.errors import ModelMismatch, ModelNotFound, OutputExists, UnsafeWeights, UsageError
 from dacfile.model import store
 from dacfile.model.base import build
 from dacfile.model.checkpoint import load_model, save_native
-
-CONFIG = {
-    "architecture": "dac",
-    "encoder_dim": 2,
-    "encoder_rates": [2, 3],
-    "decoder_dim": 8,
-    "decoder_rates": [3, 2],
-    "n_codebooks": 2,
-    "codebook_size": 8,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +23,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     bundled = tmp_path / "package"
     for seed, name in enumerate(["44k", "16k"]):
         torch.manual_seed(seed)
-        model = build(CONFIG)
+        model = build(SMALL_DAC)
         save_native(bundled / f"{name}.safetensors", model.config, model.state_dict(), {"description": f"model {name}"})
     (bundled / "44k.prior.safetensors").write_bytes(b"not a model")
     (bundled / "44k.md").write_text("card")
