@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -153,7 +154,19 @@ class _Compress:
             raise OutputExists(f"{task.target} exists and is not a .dacz file; move it away first") from None
         if not complete or not self._is_current(task):
             return True
+        if self.wanted_model not in (None, model_id_of(task.target)):
+            note = f"is done, with another model than {self.settings.model}; --exists overwrite makes it anew"
+            return FileSkipped(task.source, note)
         return FileSkipped(task.source, "is done", done=True)
+
+    @cached_property
+    def wanted_model(self) -> bytes | None:
+        """The id of the model that was asked for by name; None when any will do."""
+        if self.settings.model == "auto" or self.settings.codec is not None:
+            return None
+        from dacfile.model import store
+
+        return store.find(self.settings.model).id
 
     def _is_current(self, task: Task) -> bool:
         """Say whether an output is of this very source: by times, which costs nothing, or by the samples."""
@@ -261,6 +274,14 @@ def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
             yield failure(task.source, error)
         else:
             yield verdict if isinstance(verdict, FileSkipped) else Started(task.source, task.target)
+
+
+def model_id_of(path: Path) -> bytes:
+    """Return the id of the model that a complete `.dacz` file was made with."""
+    from dacfile.container import Reader
+
+    with Reader(path) as reader:
+        return reader.head.model_id
 
 
 def _rate_of(source: Path | BinaryIO) -> int:

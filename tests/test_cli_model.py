@@ -56,3 +56,13 @@ def test_fewer_codebooks_are_smaller(clips, tmp_path, dacz):
         sizes.append(target.stat().st_size)
     assert sizes == sorted(sizes)
     assert dacz("compress", source, "-o", tmp_path / "x.dacz", "--codebooks", 10).code == 1
+
+
+def test_another_model_than_before_is_told(clips, tmp_path, dacz):
+    source, target = clips / "speech" / "common_voice_48k.wav", tmp_path / "a.dacz"
+    assert dacz("compress", source, "-o", target, "--model", "16k").code == 0
+    made = target.read_bytes()
+    again = dacz("compress", source, "-o", target, "--model", "44k")
+    assert again.code == 0
+    assert "with another model than 44k; --exists overwrite" in again.out + again.err
+    assert target.read_bytes() == made
