@@ -123,6 +123,8 @@ def test_samples_beyond_any_gain() -> None:
     assert quantised_gain(float("nan"), 1e6) < -119 * 256
     with pytest.raises(UnsupportedAudio, match="1e\\+30"):
         quantised_gain(600.0, 1e30)
+    with np.errstate(all="raise"), pytest.raises(UnsupportedAudio, match="are not audio"):
+        plan(tone(RATE, 2, RATE) * np.float32(1e30))
 
 
 def test_gains_fit_in_16_bits() -> None:

@@ -14,6 +14,7 @@ STEREO = ("auto", "lr", "ms")
 TARGET = -16.0  # LUFS of a coded channel: the level at which models are trained
 GAIN_STEPS = 256  # per dB: gains are Q7.8
 GAIN_MIN, GAIN_MAX = -32768, 32767
+LARGEST = 10 ** (-GAIN_MIN / (20 * GAIN_STEPS))  # the peak that the smallest gain brings down to 1
 MID_SIDE_FROM = 4.0  # dB between mid and side from which they are coded in place of left and right
 EQUAL_DEPTH = 7 / 9  # share of the layers that a side as loud as the mid would get...
 DEPTH_SPAN = 36.0  # ...falling by one over this many dB...
@@ -91,9 +92,10 @@ class LevelMeter:
         """Take float32 samples [n, C]."""
         if not len(samples):
             return
-        self._meter.push(samples)
         signals = [*samples.T, *mid_side(samples).T] if self._pair else samples.T
         self._peaks = np.maximum(self._peaks, [max(signal.max(), -signal.min()) for signal in signals])
+        if self._peaks.max() <= LARGEST:  # what is larger will be refused, and its energy could overflow
+            self._meter.push(samples)
         for c in np.flatnonzero(self._same):
             self._same[c] = np.array_equal(samples[:, c], samples[:, 0])
 
