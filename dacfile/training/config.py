@@ -49,7 +49,7 @@ def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
         steps=steps,
         decay_share=0.85,
         learning_rate=6e-4,
-        stft_weight=4.0,
+        stft_weight=8.0,
         quantizer_dropout=0.25,
         decoder_only=True,
     )
@@ -57,18 +57,26 @@ def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
 
 # What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
-    LappedConfig(rate=44100, hop=512, codebooks=9), steps=13600, decay_share=0.58, quantizer_dropout=0.3
+    LappedConfig(rate=44100, hop=512, codebooks=9),
+    steps=25000,
+    decay_share=0.336,
+    stft_weight=4.0,
+    quantizer_dropout=0.3,
 )
 BUNDLED_24K = TrainingConfig(
     LappedConfig(rate=24000, hop=320, codebooks=32, split=100), steps=1500, decay_share=0.7, quantizer_dropout=0.4
 )
 BUNDLED_16K = TrainingConfig(
-    LappedConfig(rate=16000, hop=320, codebooks=12, split=80), steps=4000, decay_share=0.5, quantizer_dropout=0.3
+    LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
+    steps=9400,
+    decay_share=0.383,
+    stft_weight=4.0,
+    quantizer_dropout=0.3,
 )
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 6000),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 4500),
     "24k": BUNDLED_24K,
     "24k-decoder": decoder_alone(BUNDLED_24K, 1500),
     "16k": BUNDLED_16K,
