@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import tempfile
@@ -91,7 +92,8 @@ class AudioWriter:
         )
         # libsndfile would put the time of writing into a PEAK chunk of float files; there is no public call for this
         soundfile._snd.sf_command(self._sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
-        self._set_strings()
+        if samples:  # without, libsndfile would leave the length of the file as it was before the strings
+            self._set_strings()
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -130,7 +132,8 @@ class AudioWriter:
             values.setdefault(key.upper(), []).append(value)
         for key, found in values.items():
             if key in names and key not in PROGRAM_TAGS:
-                setattr(self._sound, names[key], "; ".join(found))
+                with contextlib.suppress(soundfile.SoundFileError):  # an empty text, or a container without strings
+                    setattr(self._sound, names[key], "; ".join(found))
 
     def _convert(self, samples: np.ndarray) -> np.ndarray:
         """Return what libsndfile stores without touching it: integers rounded to nearest, at the top of their words."""
