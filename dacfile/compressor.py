@@ -78,12 +78,12 @@ def compress_file(
         depth = choose_depth(material.levels, codec.facts, options)
         plan = plan_channels(material.levels, depth, options.stereo)
         head = make_head(codec, prior, reader.info, material.samples, plan, options)
-        writer = Writer(target, head, reader.info.tags)
+        metadata = reader.metadata()
+        writer = Writer(target, head, metadata.tags, metadata.pictures)
         tail = _write_blocks(material, writer, codec, head, plan, prior, progress)
         reader.check_unchanged()  # a later change must not look older than the output
-        return Compressed(
-            reader.info, material.samples, material.seconds, tail.file_size, plan, tuple(dict.fromkeys(reader.warnings))
-        )
+        notes = tuple(dict.fromkeys((*reader.warnings, *metadata.notes)))
+        return Compressed(reader.info, material.samples, material.seconds, tail.file_size, plan, notes)
 
 
 def check_prior(prior: Prior | None, facts: Facts) -> None:

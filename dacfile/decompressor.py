@@ -43,7 +43,7 @@ class DecompressOptions:
 class Decompressed:
     """What became of one file: samples per channel, seconds, channels, format, how many samples were clipped, damage.
 
-    `damage` tells what is silent because it was lost, in sentences.
+    `damage` tells what is silent because it was lost, `left_out` which tags and pictures are missing, in sentences.
     """
 
     samples: int
@@ -52,11 +52,13 @@ class Decompressed:
     form: OutputFormat
     clipped: int
     damage: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know."""
-        return (*self.damage, f"{self.clipped} samples were clipped") if self.clipped else self.damage
+        clipped = (f"{self.clipped} samples were clipped",) if self.clipped else ()
+        return (*self.damage, *clipped, *self.left_out)
 
 
 def decompress_file(
@@ -81,7 +83,7 @@ def decompress_file(
         start, stop = sample_range(reader, options.start, options.duration)
         samples, done = stop - start, 0
         with AudioWriter(
-            target, form, head.source_rate, head.channels, samples, head.channel_mask, reader.tags
+            target, form, head.source_rate, head.channels, samples, head.channel_mask, reader.tags, reader.pictures
         ) as writer:
             for block in decoder.samples(start, stop):
                 writer.write(block)
@@ -90,7 +92,7 @@ def decompress_file(
                     progress(done / head.source_rate, samples / head.source_rate)
         damage += _gaps_within(reader, start, stop)
         seconds = samples / head.source_rate
-        return Decompressed(samples, seconds, head.channels, form, writer.clipped, damage)
+        return Decompressed(samples, seconds, head.channels, form, writer.clipped, damage, writer.notes)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from dacfile.audio.riff import View, read_wave_header, with_data_length
+from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
 from dacfile.limits import DEFAULT_LIMITS, Limits
 
@@ -21,25 +22,13 @@ Source = str | os.PathLike[str] | BinaryIO
 BLOCK_VALUES = 1 << 17  # samples of all channels in one block
 SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe that are held before a temporary file is used
 ESTIMATED_LENGTH = ("MP3",)  # formats whose headers only estimate the length
-TAG_NAMES = {  # attribute of soundfile -> Vorbis comment
-    "title": "TITLE",
-    "artist": "ARTIST",
-    "album": "ALBUM",
-    "tracknumber": "TRACKNUMBER",
-    "date": "DATE",
-    "genre": "GENRE",
-    "comment": "COMMENT",
-    "copyright": "COPYRIGHT",
-    "license": "LICENSE",
-    "software": "SOFTWARE",
-}
 
 
 @dataclass(frozen=True)
 class SourceInfo:
     """Facts of a source.
 
-    `samples` per channel as its header says, None if unknown; container and subtype as libsndfile names them.
+    `samples` per channel as its header says, None if unknown; container, subtype and tags as libsndfile knows them.
     """
 
     name: str
@@ -106,6 +95,12 @@ class AudioReader:
             yield block
         self.check_unchanged()
         self._check_length(done)
+
+    def metadata(self) -> Metadata:
+        """Return all tags and pictures that can be kept; damaged ones never fail. Raises OSError."""
+        found = read_metadata(self._view, self.info.container, self.info.subtype, self.info.tags)
+        self._check_readable()
+        return found
 
     def check_unchanged(self) -> None:
         """Raise SourceChanged when the file is not the one that was opened any more, by its size and times."""

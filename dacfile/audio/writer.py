@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import tempfile
@@ -13,8 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from dacfile.audio.files import TAG_NAMES
 from dacfile.audio.riff import write_channel_mask
+from dacfile.audio.tags import PROGRAM_TAGS, TAG_NAMES, write_metadata
+from dacfile.container.tags import Picture
 from dacfile.errors import UsageError
 
 RIFF_LIMIT = (1 << 32) - (1 << 20)  # bytes of samples; beyond it a 32-bit length might not hold the file
@@ -28,7 +30,6 @@ INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 
 NEAREST = {"PCM_U8": "PCM_S8", "PCM_S8": "PCM_U8", "PCM_32": "PCM_24", "FLOAT": "PCM_24", "DOUBLE": "PCM_24"}
 DEFAULT_SUBTYPE = "PCM_16"  # for sources that were lossy already, or of unknown sample format
 ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h
-UNSAFE_TAGS = ("SOFTWARE",)  # it names the program that wrote the file, which is now another one
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def output_format(container: str, subtype: str, wanted: str | None = None) -> Ou
 class AudioWriter:
     """Write float32 blocks to a binary stream: a context manager that completes the file at its end.
 
-    `samples` (per channel) must be known: it decides between WAV and RF64. A stream that cannot seek gets the file at
-    the end, from a temporary file. Raises UsageError when the format cannot hold so much, so many channels or the rate.
-    `clipped` counts the samples that an integer format could not hold. Errors of the stream are raised as they are.
+    `samples` (per channel) must be known: it decides between WAV and RF64. A stream that cannot seek, or not be read,
+    gets the file at the end, from a temporary file. Raises UsageError when the format cannot hold so much, so many
+    channels or the rate. `clipped` counts the samples that an integer format could not hold; `notes` say which tags are
+    left out. Errors of the stream are raised as they are.
     """
 
     def __init__(
@@ -73,21 +75,25 @@ class AudioWriter:
         samples: int,
         channel_mask: int = 0,
         tags: Sequence[tuple[str, str]] = (),
+        pictures: Sequence[Picture] = (),
     ) -> None:
         self.clipped = 0
+        self.notes: tuple[str, ...] = ()
+        self._tags, self._pictures = tuple(tags), tuple(pictures)
         self._form, self._channels, self._samples, self._rate = form, channels, samples, rate
         self._mask = channel_mask if form.container == "WAV" else 0
         self._target = stream
-        container = _container(form, rate, channels, samples, bool(self._mask))
-        self._seekable = stream.seekable()
-        self._file: BinaryIO = stream if self._seekable else tempfile.TemporaryFile()  # noqa: SIM115
+        self._container = _container(form, rate, channels, samples, bool(self._mask))
+        self._direct = stream.seekable() and stream.readable()
+        self._file: BinaryIO = stream if self._direct else tempfile.TemporaryFile()  # noqa: SIM115
         self._sink = _Sink(self._file)
         self._sound = self._sink.call(
-            partial(soundfile.SoundFile, self._sink, "w", rate, channels, form.subtype, format=container)
+            partial(soundfile.SoundFile, self._sink, "w", rate, channels, form.subtype, format=self._container)
         )
         # libsndfile would put the time of writing into a PEAK chunk of float files; there is no public call for this
         soundfile._snd.sf_command(self._sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
-        self._set_tags(tags)
+        if samples:  # without, libsndfile would leave the length of the file as it was before the strings
+            self._set_strings()
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -112,19 +118,22 @@ class AudioWriter:
             self._file.write(_empty_flac(self._rate, self._channels, INTEGER_BITS[self._form.subtype]))
         if self._mask:
             write_channel_mask(self._file, self._mask)
-        if not self._seekable:
+        self.notes = write_metadata(self._file, self._container, self._tags, self._pictures)
+        if not self._direct:
             self._file.seek(0)
             shutil.copyfileobj(self._file, self._target)
             self._file.close()
 
-    def _set_tags(self, tags: Sequence[tuple[str, str]]) -> None:
+    def _set_strings(self) -> None:
+        """Give libsndfile the tags that it knows: for players of WAV without ID3, and where mutagen is missing."""
         names = {key: name for name, key in TAG_NAMES.items()}
         values: dict[str, list[str]] = {}
-        for key, value in tags:
+        for key, value in self._tags:
             values.setdefault(key.upper(), []).append(value)
         for key, found in values.items():
-            if key in names and key not in UNSAFE_TAGS:
-                setattr(self._sound, names[key], "; ".join(found))
+            if key in names and key not in PROGRAM_TAGS:
+                with contextlib.suppress(soundfile.SoundFileError):  # an empty text, or a container without strings
+                    setattr(self._sound, names[key], "; ".join(found))
 
     def _convert(self, samples: np.ndarray) -> np.ndarray:
         """Return what libsndfile stores without touching it: integers rounded to nearest, at the top of their words."""
