@@ -22,7 +22,7 @@ from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
 from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
-from dacfile.verification import is_complete, verify_file
+from dacfile.verification import complete_head, verify_file
 
 if TYPE_CHECKING:
     from dacfile.compressor import CompressOptions
@@ -149,12 +149,12 @@ class _Compress:
         if self.settings.exists != "skip":
             return existing_output(task, self.settings.exists)
         try:
-            complete = is_complete(task.target)
+            head = complete_head(task.target)
         except NotDacz:
             raise OutputExists(f"{task.target} exists and is not a .dacz file; move it away first") from None
-        if not complete or not self._is_current(task):
+        if head is None or not self._is_current(task):
             return True
-        if self.wanted_model not in (None, model_id_of(task.target)):
+        if self.wanted_model not in (None, head.model_id):
             note = f"is done, with another model than {self.settings.model}; --exists overwrite makes it anew"
             return FileSkipped(task.source, note)
         return FileSkipped(task.source, "is done", done=True)
@@ -274,14 +274,6 @@ def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
             yield failure(task.source, error)
         else:
             yield verdict if isinstance(verdict, FileSkipped) else Started(task.source, task.target)
-
-
-def model_id_of(path: Path) -> bytes:
-    """Return the id of the model that a complete `.dacz` file was made with."""
-    from dacfile.container import Reader
-
-    with Reader(path) as reader:
-        return reader.head.model_id
 
 
 def _rate_of(source: Path | BinaryIO) -> int:

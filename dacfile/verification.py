@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dacfile.container import Reader, verify_structure
+from dacfile.container import Head, Reader, verify_structure
 from dacfile.errors import DaczError, NotDacz
 from dacfile.limits import DEFAULT_LIMITS, Limits
 
@@ -43,16 +43,16 @@ def _count_exact_codes(path: Path, limits: Limits) -> int:
         return sum(codes.size for block in decoded for codes in block.codes if codes is not None)
 
 
-def is_complete(path: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
-    """Say whether a file begins and ends as a complete `.dacz` file does.
+def complete_head(path: Path, limits: Limits = DEFAULT_LIMITS) -> Head | None:
+    """Return the head of a file that begins and ends as a complete `.dacz` file does, None for any other.
 
     Reads only the two ends: files are written atomically, so a wrong middle means damage after the writing.
     Raises NotDacz for a file that is not one of ours at all, OSError when it cannot be read.
     """
     try:
-        with Reader(path, limits):
-            return True
+        with Reader(path, limits) as reader:
+            return reader.head
     except NotDacz:
         raise
     except DaczError:
-        return False
+        return None

@@ -143,9 +143,9 @@ def quantised_gain(loudness: float, peak: float) -> int:
     """
     if peak <= 0:
         return 0
-    limit = math.floor(-20 * math.log10(peak) * GAIN_STEPS)
-    if limit < GAIN_MIN:
+    if peak > LARGEST:
         raise UnsupportedAudio(f"samples up to {peak:.3g} are not audio (full scale is 1)")
+    limit = math.floor(-20 * math.log10(peak) * GAIN_STEPS)
     wanted = round((TARGET - loudness) * GAIN_STEPS) if math.isfinite(loudness) else limit
     return min(max(min(wanted, limit), GAIN_MIN), GAIN_MAX)
 

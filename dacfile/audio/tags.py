@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from dacfile.audio.riff import View
-from dacfile.container.tags import Picture, Tags, is_valid_key, pack_picture
+from dacfile.container.tags import COUNT_BYTES, ENTRY_BYTES, Picture, Tags, is_valid_key, pack_picture
 from dacfile.errors import DaczError
 from dacfile.limits import DEFAULT_LIMITS, MIB, Limits
 
@@ -40,7 +40,6 @@ INSTALL = "pip install 'dacfile[tags]'"
 MOST_BYTES = 64 * MIB  # that are read to find the tags of one file
 PICTURE_MARKS = (b"image/", b"METADATA_BLOCK_PICTURE")
 MARKS_WITHIN = 1 << 16  # bytes at the start of a file
-ENTRY_BYTES = 6  # of a tag beside its texts (spec section 5.1)
 RIFF_SIZE = 1 << 32  # what the lengths in RIFF and AIFF files can count
 
 
@@ -161,7 +160,7 @@ def _within(found: Metadata, limits: Limits) -> Metadata:
 
 
 def _fitting_tags(tags: Tags, limits: Limits) -> Iterator[tuple[str, str]]:
-    count, total = 0, 4
+    count, total = 0, COUNT_BYTES
     for key, value in tags:
         data = value.encode("utf-8", "replace")
         size = ENTRY_BYTES + len(key) + len(data)

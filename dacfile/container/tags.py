@@ -14,6 +14,7 @@ Tags = Sequence[tuple[str, str]]
 
 _COUNT = struct.Struct("<I")
 _ENTRY = struct.Struct("<HI")  # bytes of the key, bytes of the value
+COUNT_BYTES, ENTRY_BYTES = _COUNT.size, _ENTRY.size  # what `tags` takes beside its texts, once and for each
 _PICTURE = struct.Struct("<BBH")  # kind, bytes of the MIME type, bytes of the description
 _KEY = re.compile(r"[ -<>-}]+")  # Vorbis comments: printable ASCII but "=" and "~"
 
