@@ -22,6 +22,7 @@ from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.prior_data import load_pieces, split
 from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
+from dacfile.training.spectra import frames, magnitude, real_transform
 from dacfile.training.synthetic import synthetic
 from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
 
@@ -94,6 +95,26 @@ def test_the_loss_is_the_mel_distance() -> None:
     torch.testing.assert_close(mel, mel_distance(reference, estimate, 16000)[0], rtol=1e-4, atol=1e-4)
     assert float(loss(reference, reference)[1]) == 0.0
     assert float(stft) > 0.5
+
+
+def test_short_time_spectra_are_those_of_torch() -> None:
+    samples, window = torch.randn(2, 203, dtype=torch.float64), torch.hann_window(32, dtype=torch.float64)
+    expected = torch.stft(samples, 32, 8, window=window, pad_mode="reflect", return_complex=True)
+    spectrum = real_transform(frames(samples, window))
+    torch.testing.assert_close(spectrum.transpose(1, 2), expected)
+    torch.testing.assert_close(magnitude(spectrum), spectrum.abs())
+
+
+def test_gradients_of_spectra_are_their_derivatives() -> None:
+    samples = torch.randn(2, 37, dtype=torch.float64, requires_grad=True)
+    window = torch.hann_window(16, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: frames(x, window), samples)
+    assert torch.autograd.gradcheck(lambda x: real_transform(frames(x, window)), samples)
+    assert torch.autograd.gradcheck(lambda x: magnitude(real_transform(frames(x, window))), samples)
+    silence = torch.zeros(1, 37, dtype=torch.float64, requires_grad=True)
+    magnitude(real_transform(frames(silence, window))).sum().backward()
+    assert silence.grad is not None
+    assert not silence.grad.any()
 
 
 def test_flat_noise_is_nearer_to_noise_than_noise_is() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacfile.training.losses import quarter_frames
+from dacfile.training.spectra import frames, real_transform
 
 WINDOWS = (2048, 1024, 512)
 # Edges of the bands as shares of the spectrum, as in DAC.
@@ -62,7 +62,7 @@ class SpectrumDiscriminator(nn.Module):
 
     def forward(self, samples: Tensor) -> list[list[Tensor]]:
         """Return the features of every band of samples [B, n]."""
-        spectrum = torch.view_as_real(torch.fft.rfft(quarter_frames(samples, self.size) * self.window))
+        spectrum = torch.view_as_real(real_transform(frames(samples, self.window)))
         # The square root of the magnitude, with the phase: loud bins would else hide the faint ones.
         compressed = spectrum / (spectrum.square().sum(-1, keepdim=True) + 1e-6).pow(0.25)
         bands = zip(self.bands, self.edges[:-1], self.edges[1:], strict=True)

@@ -10,9 +10,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dacfile.quality.spectral import MEL_SCALES, mel_filters
+from dacfile.training.spectra import frames, magnitude, real_transform
 
 LOG_FLOOR = 1e-5
 # Windows of the complex term; their mel scales come for free and are part of every step.
@@ -21,23 +21,10 @@ STFT_WINDOWS = (2048, 512)
 MATRIX_WINDOW = 128
 
 
-def quarter_frames(samples: Tensor, size: int) -> Tensor:
-    """Cut samples [B, n] into centred frames [B, frames, size] a quarter window apart, ends reflected.
-
-    Built from four shifted views: the gradient is then four additions, not a scatter.
-    """
-    hop = size // 4
-    padded = F.pad(samples, (size // 2, size // 2), mode="reflect")
-    chunks = padded[:, : padded.shape[1] // hop * hop].unflatten(1, (-1, hop))
-    count = chunks.shape[1] - 3
-    return torch.cat([chunks[:, i : i + count] for i in range(4)], -1)
-
-
-def windowed_dft(size: int) -> Tensor:
-    """Return the Hann-windowed real DFT as a matrix [size, 2 bins]: cosines, then sines."""
+def real_dft(size: int) -> Tensor:
+    """Return the real DFT as a matrix [size, 2 bins]: cosine and minus sine of each bin, side by side."""
     phase = 2 * math.pi / size * torch.outer(torch.arange(size), torch.arange(size // 2 + 1)).double()
-    window = torch.hann_window(size, dtype=torch.float64)[:, None]
-    return (window * torch.cat([phase.cos(), phase.sin()], 1)).float()
+    return torch.stack([phase.cos(), -phase.sin()], -1).flatten(1).float()
 
 
 class ReconstructionLoss(nn.Module):
@@ -52,21 +39,20 @@ class ReconstructionLoss(nn.Module):
         self.short_scales = short_scales
         for size, mels in MEL_SCALES:
             self.register_buffer(f"filters_{size}", mel_filters(rate, size, mels).T.float().contiguous())
-            transform = windowed_dft(size) if size <= MATRIX_WINDOW else torch.hann_window(size)
-            self.register_buffer(f"transform_{size}", transform)
+            self.register_buffer(f"window_{size}", torch.hann_window(size))
+            if size <= MATRIX_WINDOW:
+                self.register_buffer(f"transform_{size}", real_dft(size))
 
     def spectrum(self, samples: Tensor, size: int) -> Tensor:
-        """Return real and imaginary parts, [2, B, frames, bins]."""
-        framed = quarter_frames(samples, size)
-        transform = getattr(self, f"transform_{size}")
+        """Return the short-time spectrum, complex [B, frames, bins]."""
+        windowed = frames(samples, getattr(self, f"window_{size}"))
         if size <= MATRIX_WINDOW:
-            return torch.stack((framed @ transform).chunk(2, -1))
-        return torch.view_as_real(torch.fft.rfft(framed * transform)).movedim(-1, 0)
+            return torch.view_as_complex((windowed @ getattr(self, f"transform_{size}")).unflatten(-1, (-1, 2)))
+        return real_transform(windowed)
 
     def log_mel(self, spectrum: Tensor, size: int) -> Tensor:
         """Return log10 mel magnitudes [B, frames, mels]."""
-        magnitude = (spectrum[0].square() + spectrum[1].square() + 1e-12).sqrt()
-        return (magnitude @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
+        return (magnitude(spectrum) @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
 
     def scale(self, estimate: Tensor, reference: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Return (mel, stft) at one window size."""
@@ -77,7 +63,8 @@ class ReconstructionLoss(nn.Module):
         mel = (self.log_mel(spectrum, size) - target_mel).abs().mean()
         if size not in STFT_WINDOWS:
             return mel, mel.new_zeros(())
-        return mel, (spectrum - target).abs().sum() / target.abs().sum().clamp_min(1e-3)
+        difference, whole = (torch.view_as_real(x).abs().sum() for x in (spectrum - target, target))
+        return mel, difference / whole.clamp_min(1e-3)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Compare samples [B, n]; all scales when not training."""
