@@ -14,17 +14,20 @@ from dacfile.errors import ModelMismatch
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped, LappedConfig
 from dacfile.quality.spectral import mel_distance
+from dacfile.training.__main__ import parser as command_line
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import encode, export_weights, write_codes
 from dacfile.training.losses import ReconstructionLoss
+from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.prior_data import load_pieces, split
 from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
 from dacfile.training.spectra import frames, magnitude, real_transform
 from dacfile.training.synthetic import synthetic
-from dacfile.training.trainer import CHECKPOINT, Trainer, evaluate, run
+from dacfile.training.trainer import CHECKPOINT, Trainer, run
+from dacfile.training.validation import evaluate
 
 NUMBERS = LappedConfig(
     rate=16000, hop=64, codebooks=3, codebook_size=64, code_dim=8, width=48, encoder_blocks=1, decoder_blocks=1,
@@ -75,8 +78,8 @@ def test_segments_are_levelled_and_repeatable(corpus: Corpus) -> None:
         level_db=-20.0, level_spread_db=0.0, keep_dynamics=0.0, mix=0.0, equalise=0.0, low_pass=0.0, synthetic=0.0
     )
     batch = Sampler(corpus, config, seed=3).batch(4, 4000)
-    np.testing.assert_array_equal(batch, Sampler(corpus, config, seed=3).batch(4, 4000))
-    np.testing.assert_allclose(np.sqrt((batch**2).mean(1)), 0.1, rtol=1e-3)
+    np.testing.assert_array_equal(batch.samples, Sampler(corpus, config, seed=3).batch(4, 4000).samples)
+    np.testing.assert_allclose(np.sqrt((batch.samples**2).mean(1)), 0.1, rtol=1e-3)
 
 
 def test_segments_made_by_formula_are_audible_and_repeatable() -> None:
@@ -115,6 +118,38 @@ def test_gradients_of_spectra_are_their_derivatives() -> None:
     magnitude(real_transform(frames(silence, window))).sum().backward()
     assert silence.grad is not None
     assert not silence.grad.any()
+
+
+def test_loudness_counts_what_is_heard() -> None:
+    random = torch.Generator().manual_seed(0)
+    time = torch.arange(16000) / 16000
+    speech = sum(0.1 / k * torch.sin(2 * torch.pi * 150 * k * time) for k in range(1, 30))[None]
+    noise = torch.randn(1, 16000, generator=random)
+    loss = LoudnessLoss(16000)
+    equal, inaudible, audible, loud = (float(loss(speech + g * noise, speech)) for g in (0.0, 1e-5, 1e-3, 1e-2))
+    assert equal == pytest.approx(inaudible, abs=1e-3)
+    assert 10 * equal < audible < loud
+    added, lost = loss(speech + 0.01 * noise, speech), loss(speech, speech + 0.01 * noise)
+    assert float(added) > 1.5 * float(lost)
+
+
+@pytest.mark.parametrize("rate", [16000, 24000, 44100])
+def test_loudness_is_the_same_at_every_rate(rate: int) -> None:
+    def lost(rate: int) -> float:
+        time = torch.arange(rate) / rate
+        tones = [torch.sin(2 * torch.pi * hz * time)[None] for hz in (300.0, 1000.0, 2000.0, 3000.0)]
+        return float(LoudnessLoss(rate)(sum(tones) / 20, sum(tones[::2]) / 20))
+
+    assert lost(rate) == pytest.approx(lost(48000), rel=0.02)
+
+
+def test_loudness_teaches_on_speech_alone(corpus: Corpus, noise: torch.Tensor) -> None:
+    trainer = Trainer(replace(CONFIG, loudness_weight=1.0), corpus)
+    trainer.start(noise, segments=40)
+    samples = torch.from_numpy(trainer.sampler.batch(2, 8000 // 64 * 64).samples)
+    assert "loudness" not in trainer.forward(samples, torch.tensor([False, False]))
+    half, both = (trainer.forward(samples, torch.tensor(rows))["loudness"] for rows in ([True, False], [True, True]))
+    assert 0 < float(half.detach()) < float(both.detach())
 
 
 def test_flat_noise_is_nearer_to_noise_than_noise_is() -> None:
@@ -201,6 +236,21 @@ def test_a_resumed_run_is_the_same_run(
     assert {round(soundfile.info(path).duration) for path in samples} == {6}
 
 
+def test_experiments_change_numbers_and_are_judged(
+    trainer: Trainer, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line().parse_args(["codec", "44k", "a", "b", "--set", "batch=8"]).set == [("batch", 8)]
+    with pytest.raises(SystemExit):
+        command_line().parse_args(["codec", "44k", "a", "b", "--set", "bach=8"])
+    assert "'bach' is none of" in capsys.readouterr().err
+    trainer.save(tmp_path / CHECKPOINT)
+    export_weights(tmp_path / CHECKPOINT, tmp_path / "tiny.safetensors", {})
+    cache = Path(corpus.audio.filename).parent
+    judged = command_line().parse_args(["validate", str(tmp_path / "tiny.safetensors"), str(cache)])
+    judged.action(judged)
+    assert dict(line.split() for line in capsys.readouterr().out.splitlines() if len(line.split()) == 2)["mel"]
+
+
 def test_a_run_is_drawn(trainer: Trainer, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     run(trainer, tmp_path)
@@ -214,7 +264,7 @@ def test_weights_come_back_from_the_export(trainer: Trainer, corpus: Corpus, tmp
     model, _ = load_model(tmp_path / "tiny.safetensors")
     warm = Trainer(CONFIG, corpus)
     warm.warm_start(model)
-    assert warm.validate()["mel"] == pytest.approx(trainer.validate()["mel"], rel=0.05)
+    assert evaluate(warm.average, corpus)["mel"] == pytest.approx(evaluate(trainer.average, corpus)["mel"], rel=0.05)
     with pytest.raises(ModelMismatch):
         Trainer(replace(CONFIG, model=replace(NUMBERS, split=24)), corpus).warm_start(model)
 

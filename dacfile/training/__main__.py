@@ -21,15 +21,22 @@ Fine-tuning starts from weights in place of the analytic start, and takes any fo
     python -m dacfile.training prepare music/ runs/mine --rate 44100
     python -m dacfile.training codec 44k runs/mine runs/tuned --weights dacfile/weights/44k.safetensors --steps 2000
     python -m dacfile.training export runs/tuned mine.safetensors && dacz models add mine.safetensors --name mine
+
+Experiments change any number of dacfile/training/config.py, and are judged on audio that training never sees:
+
+    python -m dacfile.training codec 44k runs/cache/44100 runs/a --steps 400 --set learning_rate=5e-4 --set batch=8
+    python -m dacfile.training export runs/a runs/a.safetensors
+    python -m dacfile.training validate runs/a.safetensors runs/cache/44100 --pesq
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -37,12 +44,17 @@ from dacfile.codec import fastest
 from dacfile.entropy import PRIOR_SUFFIX, load_prior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.model.checkpoint import load_model
-from dacfile.training.config import CONFIGS
+from dacfile.model.lapped import Lapped
+from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
 from dacfile.training.prior_run import train_prior_file
 from dacfile.training.record import plot
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
+from dacfile.training.validation import evaluate, split_corpus
+
+# What --set may change.
+NUMBERS = [field.name for field in fields(TrainingConfig) if field.name not in ("model", "sampler")]
 
 
 def train_codec(arguments: argparse.Namespace) -> None:
@@ -54,6 +66,7 @@ def train_codec(arguments: argparse.Namespace) -> None:
         config = replace(config, adversarial_from=arguments.adversarial_from)
     if arguments.decoder_only:
         config = replace(config, decoder_only=True)
+    config = replace(config, **dict(arguments.set))
     trainer = Trainer(config, Corpus(arguments.cache), arguments.device)
     if (arguments.run / CHECKPOINT).exists():
         trainer.load(arguments.run / CHECKPOINT)
@@ -62,6 +75,22 @@ def train_codec(arguments: argparse.Namespace) -> None:
     else:
         trainer.start()
     run(trainer, arguments.run)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Return the name and the value of NAME=VALUE, where NAME is a number of `TrainingConfig`."""
+    name, _, value = text.partition("=")
+    if name not in NUMBERS:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NUMBERS)}")
+    return name, json.loads(value)
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    """Print the scores of weights on the held-out part of a cache."""
+    model = cast(Lapped, load_model(arguments.weights)[0].eval())
+    held_out, _ = split_corpus(Corpus(arguments.cache))
+    scores = evaluate(model, held_out, arguments.codebooks, opinion=arguments.pesq)
+    print("\n".join(f"{name:20}{value:8.3f}" for name, value in sorted(scores.items())))
 
 
 def train_prior(arguments: argparse.Namespace) -> None:
@@ -104,6 +133,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--weights", type=Path, help="start from these weights")
     command.add_argument("--adversarial-from", type=int, help="step at which discriminators join")
     command.add_argument("--decoder-only", action="store_true", help="keep the codes, and so the prior, as they are")
+    command.add_argument(
+        "--set", type=setting, action="append", default=[], help="change any number of the configuration: NAME=VALUE"
+    )
     command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     command.set_defaults(action=train_codec)
 
@@ -113,6 +145,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--description", default="")
     command.add_argument("--licence", default="")
     command.set_defaults(action=export)
+
+    command = commands.add_parser("validate", help="judge weights on the part of a cache that is kept out of training")
+    command.add_argument("weights", type=Path)
+    command.add_argument("cache", type=Path)
+    command.add_argument("--codebooks", type=int, help="use the first so many codebooks only")
+    command.add_argument("--pesq", action="store_true", help="also on speech: PESQ (needs the extra metrics)")
+    command.set_defaults(action=validate)
 
     command = commands.add_parser("plot", help="draw the log of a run as RUN/log.png")
     command.add_argument("run", type=Path)

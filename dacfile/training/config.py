@@ -25,6 +25,8 @@ class TrainingConfig:
     clip_norm: float = 100.0
     mel_weight: float = 15.0
     stft_weight: float = 3.0
+    # Bark loudness as PESQ hears it, on the segments that are speech (`dacfile.training.loudness`).
+    loudness_weight: float = 0.0
     commitment_weight: float = 1.0
     # Discriminators take part from this step on; None leaves them out. Feature matching weighs twice, as in DAC.
     adversarial_from: int | None = None

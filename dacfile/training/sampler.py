@@ -6,6 +6,7 @@ One generator state drives everything, so a resumed run draws what an uninterrup
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from dacfile.training.synthetic import synthetic
 
 # Below this level (about -80 dB) a segment is silence and says nothing about a codec.
 SILENCE_RMS = 1e-4
+# The category that the loudness loss is made for, and that of segments made by formula.
+SPEECH, SYNTHETIC = "speech", "synthetic"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class SamplerConfig:
     synthetic: float = 0.06
 
 
+class Batch(NamedTuple):
+    """Segments float32 [B, n], and which of them are speech, bool [B]."""
+
+    samples: np.ndarray
+    speech: np.ndarray
+
+
 class Sampler:
     """Draws batches from a corpus."""
 
@@ -50,39 +60,41 @@ class Sampler:
         self.odds /= self.odds.sum()
         self.levels: dict[int, float] = {}
 
-    def batch(self, size: int, samples: int) -> np.ndarray:
-        """Return float32 [size, samples]."""
-        return np.stack([self.augmented(samples) for _ in range(size)])
+    def batch(self, size: int, samples: int) -> Batch:
+        """Return `size` segments of `samples` samples."""
+        segments, categories = zip(*(self.augmented(samples) for _ in range(size)), strict=True)
+        return Batch(np.stack(segments), np.array([category == SPEECH for category in categories]))
 
-    def augmented(self, samples: int) -> np.ndarray:
-        """Return one levelled segment with random sign, sometimes mixed with another or filtered."""
+    def augmented(self, samples: int) -> tuple[np.ndarray, str]:
+        """Return one levelled segment with random sign, sometimes mixed with another or filtered, and its category."""
         draw, config = self.random.random(3), self.config
-        audio = self.levelled(samples)
+        audio, category = self.levelled(samples)
         if draw[0] < config.mix:
-            audio = audio + self.levelled(samples) * 10 ** (-self.random.uniform(0, 12) / 20)
+            audio = audio + self.levelled(samples)[0] * 10 ** (-self.random.uniform(0, 12) / 20)
         if draw[1] < config.equalise:
             audio = filtered(audio, self.equaliser(samples // 2 + 1))
         if draw[2] < config.low_pass:
             audio = filtered(audio, self.low_pass(samples // 2 + 1))
-        return (audio * self.random.choice((-1.0, 1.0))).astype(np.float32)
+        return (audio * self.random.choice((-1.0, 1.0))).astype(np.float32), category
 
-    def levelled(self, samples: int) -> np.ndarray:
-        """Return a segment that is not silent, at a random level, its peak at most 1.
+    def levelled(self, samples: int) -> tuple[np.ndarray, str]:
+        """Return a segment that is not silent, at a random level, its peak at most 1, and its category.
 
         The level is that of the segment, or that of the whole recording so that the segment keeps its place in it.
         """
         if self.random.random() < self.config.synthetic:
             audio = synthetic(samples, self.random)
-            return self.to_level(audio, root_mean_square(audio))
+            return self.to_level(audio, root_mean_square(audio)), SYNTHETIC
         while True:
             chosen = int(self.random.choice(len(self.odds), p=self.odds))
-            audio = self.raw(self.corpus.stretches[chosen], samples)
+            stretch = self.corpus.stretches[chosen]
+            audio = self.raw(stretch, samples)
             rms = root_mean_square(audio)
             if rms > SILENCE_RMS:
                 break
         if self.random.random() < self.config.keep_dynamics:
             rms = self.recording_level(chosen)
-        return self.to_level(audio, rms)
+        return self.to_level(audio, rms), stretch.category
 
     def to_level(self, audio: np.ndarray, rms: float) -> np.ndarray:
         """Return audio with a random gain that would bring `rms` to about the usual level, its peak at most 1."""

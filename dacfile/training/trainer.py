@@ -6,7 +6,6 @@ import copy
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -15,21 +14,18 @@ from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
-from dacfile.quality.spectral import mel_distance
-from dacfile.quality.waveform import si_sdr
 from dacfile.training.analytic import start
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary
 from dacfile.training.losses import ReconstructionLoss
+from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import noise_tables
 from dacfile.training.record import log_losses, log_scores, write_samples
-from dacfile.training.sampler import SILENCE_RMS, Sampler, root_mean_square
+from dacfile.training.sampler import Sampler
+from dacfile.training.validation import evaluate, examples, split_corpus
 
-VALIDATION_SECONDS = 5.0
-# Every so many stretches of the corpus are kept out of training to validate on.
-VALIDATION_STRIDE = 24
 LOG_EVERY = 50
 CHECKPOINT = "last.pt"
 
@@ -51,11 +47,13 @@ class Trainer:
             self.model.encoder.requires_grad_(False)
             self.model.quantizer.requires_grad_(False)
         self.loss = ReconstructionLoss(config.model.rate).to(self.device)
+        self.loudness = LoudnessLoss(config.model.rate).to(self.device)
         self.optimiser = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
             config.learning_rate,
             betas=(0.8, 0.99),
             weight_decay=config.weight_decay,
+            fused=True,
         )
         self.adversary = None if config.adversarial_from is None else Adversary(config.adversary_rate, self.device)
         self.average = copy.deepcopy(self.model).eval()
@@ -63,7 +61,7 @@ class Trainer:
     def start(self, noise: Tensor | None = None, segments: int = 500) -> None:
         """Set the analytic start; takes a minute or two."""
         numbers = self.config.model
-        samples = torch.from_numpy(self.sampler.batch(segments, self.segment_samples))
+        samples = torch.from_numpy(self.sampler.batch(segments, self.segment_samples).samples)
         table = noise_tables(numbers.rate, numbers.hop, numbers.noise_frames) if noise is None else noise
         self.model.cpu()
         start(self.model, samples, table)
@@ -94,12 +92,27 @@ class Trainer:
         share = min(1.0, (step + 1) / config.warmup, max(0.0, (config.steps - step) / max(1.0, fall)))
         return config.learning_rate * share
 
-    def forward(self, samples: Tensor) -> dict[str, Tensor]:
-        """Return the losses of samples [B, (L + 1) hop].
+    def forward(self, samples: Tensor, speech: Tensor) -> dict[str, Tensor]:
+        """Return the losses of samples [B, (L + 1) hop], where speech [B] tells which are."""
+        hop = self.config.model.hop
+        estimate, commitment = self.coded(samples)
+        reference = samples[:, hop:-hop]
+        mel, stft = self.loss(estimate, reference)
+        losses = {"mel": mel, "stft": stft, "commitment": commitment}
+        if self.config.loudness_weight and speech.any():
+            losses["loudness"] = self.loudness(estimate[speech], reference[speech]).sum() / len(speech)
+        start = self.config.adversarial_from
+        if self.adversary and start is not None and self.step_number >= start:
+            losses["discriminator"] = self.adversary.judge(estimate, reference)
+            losses["adversarial"], losses["matching"] = self.adversary.losses(estimate, reference)
+        return losses
+
+    def coded(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the model makes of samples [B, (L + 1) hop], [B, (L - 1) hop], and the commitment loss.
 
         Only the blocks run in bfloat16: the transforms need the range between the loudest and the faintest coefficient.
         """
-        hop, model = self.config.model.hop, self.model
+        model = self.model
         projected = model.encoder.project(model.encoder.features(samples))
         with torch.autocast(self.device.type, torch.bfloat16):
             latent = model.encoder.blocks(projected)
@@ -108,23 +121,17 @@ class Trainer:
         noise = model.decoder.noise_at(first, torch.where(first % 2 == 0, SIDE, 0), quantised.shape[1])
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = model.decoder.hidden(quantised)
-        estimate, reference = model.decoder.synthesise(hidden.float(), noise), samples[:, hop:-hop]
-        mel, stft = self.loss(estimate, reference)
-        losses = {"mel": mel, "stft": stft, "commitment": commitment}
-        start = self.config.adversarial_from
-        if self.adversary and start is not None and self.step_number >= start:
-            losses["discriminator"] = self.adversary.judge(estimate, reference)
-            losses["adversarial"], losses["matching"] = self.adversary.losses(estimate, reference)
-        return losses
+        return model.decoder.synthesise(hidden.float(), noise), commitment
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step; return its losses."""
         config = self.config
-        samples = torch.from_numpy(self.sampler.batch(config.batch, self.segment_samples)).to(self.device)
-        losses = self.forward(samples)
+        batch = self.sampler.batch(config.batch, self.segment_samples)
+        losses = self.forward(*(torch.from_numpy(part).to(self.device) for part in batch))
         weights = {
             "mel": config.mel_weight,
             "stft": config.stft_weight,
+            "loudness": config.loudness_weight,
             "commitment": config.commitment_weight,
             "adversarial": config.adversarial_weight,
             "matching": config.matching_weight,
@@ -181,62 +188,9 @@ class Trainer:
         self.sampler.random.bit_generator.state = state["sampler"]
         torch.set_rng_state(state["torch"])
 
-    @torch.no_grad()
-    def validate(self, codebooks: int | None = None) -> dict[str, float]:
-        """Return mel distance and SI-SDR (dB) of the averaged model on the held-out stretches, by category."""
-        return evaluate(self.average, self.validation, codebooks)
-
-    @torch.no_grad()
-    def samples(self, count: int = 6) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Return (reference, reconstruction), float32 [n], of held-out stretches spread over the validation split."""
-        stretches = self.validation.stretches[:: max(1, len(self.validation.stretches) // count)][:count]
-        pairs = {}
-        for stretch in stretches:
-            audio = self.validation.read(stretch, 0, int(VALIDATION_SECONDS * self.config.model.rate))
-            estimate = reconstruct(self.average, torch.from_numpy(audio)[None].to(self.device))
-            pairs[stretch.name] = (audio, estimate[0].cpu().numpy())
-        return pairs
-
     def progress(self, seconds: float) -> dict[str, object]:
         """Return the first columns of a row of the log."""
         return {"step": self.step_number, "seconds": f"{seconds:.1f}", "rate": f"{self.learning_rate():.2e}"}
-
-
-def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """Return (held out, kept): views of the corpus with disjoint stretches."""
-    held_out, kept = copy.copy(corpus), copy.copy(corpus)
-    held_out.stretches = corpus.stretches[::VALIDATION_STRIDE]
-    names = {s.name.rsplit(":", 1)[0] for s in held_out.stretches}
-    kept.stretches = [s for s in corpus.stretches if s.name.rsplit(":", 1)[0] not in names]
-    return held_out, kept
-
-
-def reconstruct(model: Lapped, samples: Tensor, codebooks: int | None = None) -> Tensor:
-    """Return what is left of samples [1, n] after coding them with the first `codebooks` codebooks."""
-    zero = torch.zeros(1, dtype=torch.long, device=samples.device)
-    codes = model.encode(model.padded(samples))[:, :codebooks]
-    return model.decode(codes, zero, zero)[:, : samples.shape[1]]
-
-
-@torch.no_grad()
-def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, level_db: float = -20.0) -> dict[str, float]:
-    """Return the means over the first five seconds of every stretch, levelled; keys "mel", "mel speech", "si_sdr"..."""
-    hop, rate = model.facts.hop, model.facts.rate
-    scores: dict[str, list[float]] = {}
-    for stretch in corpus.stretches:
-        audio = corpus.read(stretch, 0, int(VALIDATION_SECONDS * rate))
-        rms = root_mean_square(audio)
-        if rms < SILENCE_RMS or len(audio) < 4 * hop or stretch.name.endswith(":side"):
-            continue
-        reference = torch.from_numpy(audio * np.float32(10 ** (level_db / 20) / rms))[None].to(
-            model.decoder.noise.device
-        )
-        estimate = reconstruct(model, reference, codebooks)
-        values = {"mel": mel_distance(reference, estimate, rate), "si_sdr": si_sdr(reference, estimate)}
-        for name, value in values.items():
-            scores.setdefault(name, []).append(float(value))
-            scores.setdefault(f"{name} {stretch.category}", []).append(float(value))
-    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def run(trainer: Trainer, folder: Path) -> None:
@@ -258,5 +212,5 @@ def run(trainer: Trainer, folder: Path) -> None:
                 sums.clear()
             if trainer.step_number % config.validate_every == 0 or trainer.step_number == config.steps:
                 trainer.save(folder / CHECKPOINT)
-                log_scores(folder, trainer.step_number, trainer.validate())
-                write_samples(folder, config.model.rate, trainer.samples())
+                log_scores(folder, trainer.step_number, evaluate(trainer.average, trainer.validation))
+                write_samples(folder, config.model.rate, examples(trainer.average, trainer.validation))
