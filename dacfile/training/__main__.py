@@ -36,7 +36,7 @@ import json
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 
@@ -53,6 +53,7 @@ from dacfile.training.record import plot
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 from dacfile.training.validation import evaluate, split_corpus
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # What --set may change.
 NUMBERS = [field.name for field in fields(TrainingConfig) if field.name not in ("model", "sampler")]
 
@@ -118,7 +119,14 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--threads", type=int, help="processor threads for torch")
     commands = top.add_subparsers(required=True)
+    add_codec_commands(commands)
+    add_judging_commands(commands)
+    add_prior_commands(commands)
+    return top
 
+
+def add_codec_commands(commands: Commands) -> None:
+    """Add what makes a model."""
     command = commands.add_parser("prepare", help="decode a folder of audio once, for training")
     command.add_argument("audio", type=Path)
     command.add_argument("cache", type=Path)
@@ -146,6 +154,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--licence", default="")
     command.set_defaults(action=export)
 
+
+def add_judging_commands(commands: Commands) -> None:
+    """Add what tells how good a model is."""
     command = commands.add_parser("validate", help="judge weights on the part of a cache that is kept out of training")
     command.add_argument("weights", type=Path)
     command.add_argument("cache", type=Path)
@@ -157,6 +168,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run", type=Path)
     command.set_defaults(action=lambda a: print(plot(a.run)))
 
+
+def add_prior_commands(commands: Commands) -> None:
+    """Add what makes the prior of a model."""
     command = commands.add_parser("prior", help="train the prior of a model")
     command.add_argument("weights", type=Path)
     command.add_argument("audio", type=Path)
@@ -170,7 +184,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("weights", type=Path)
     command.add_argument("folder", type=Path, help="where the prior is written, named after the weights")
     command.set_defaults(action=tie)
-    return top
 
 
 def export(arguments: argparse.Namespace) -> None:
