@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from dacfile.container import CODER_RAW, TRANSFORM_MID_SIDE
+from dacfile.container import CODER_RAW, TRANSFORM_MID_SIDE, Head
 from dacfile.errors import DaczError
-from dacfile.report import FileReport, describe
+from dacfile.report import FileReport, LayerUse, describe
 from dacz.common import DaczFiles, complain_about, expand, worst
 from dacz.text import clock, escape, kbps, number, plural, ratio, size, table
 
@@ -53,49 +53,14 @@ def model_name(model_id: bytes) -> str:
 
 def as_dict(report: FileReport, blocks: bool = False) -> dict[str, Any]:
     """Return everything that `dacz info` knows about a file, for JSON; the text is made from this too."""
-    head = report.head
-    facts: dict[str, Any] = {
+    facts = {
         "path": str(report.path),
         "bytes": report.file_bytes,
         "seconds": report.seconds,
-        "rate": head.source_rate,
-        "channels": head.channels,
-        "samples": report.source_samples,
-        "container": head.container_name,
-        "subtype": head.subtype_name,
-        "model": {"id": head.model_id.hex(), "name": model_name(head.model_id)},
-        "prior": None if head.coder == CODER_RAW else {"id": head.prior_id.hex()},
-        "model_rate": head.rate,
-        "hop": head.hop,
-        "codebooks": head.codebooks,
-        "codebook_size": head.codebook_size,
-        "mid_side": head.transform == TRANSFORM_MID_SIDE,
-        "gains_db": head.gains_db,
-        "mean_layers": report.channel_layers,
-        "real_bitrate": report.real_bitrate,
-        "nominal_bitrate": head.nominal_bitrate,
-        "ratio_to_pcm16": report.pcm16_bytes / report.file_bytes,
-        "source_bytes": _source_bytes(report),
-        "frames": report.frames,
-        "blocks": report.blocks,
-        "frames_per_block": head.frames_per_block,
-        "silent_channel_blocks": report.silent,
-        "same_channel_blocks": report.same,
-        "code_bytes": report.code_bytes,
-        "saving": report.saving,
-        "overhead_bytes": report.overhead_bytes,
-        "tag_bytes": report.tag_bytes,
-        "layers": [
-            {
-                "bits_per_code": layer.bits_per_code,
-                "saving": layer.saving,
-                "bytes": layer.bytes,
-                "bitrate": report.layer_bitrate(layer),
-                "raw": layer.raw,
-                "stored": layer.stored,
-            }
-            for layer in report.layers
-        ],
+        **_source_facts(report.head, report.source_samples),
+        **_model_facts(report.head),
+        **_size_facts(report),
+        "layers": [_layer_facts(report, layer) for layer in report.layers],
         "lost_blocks": [list(gap) for gap in report.lost],
         "tags": [list(tag) for tag in report.tags],
         "pictures": [
@@ -109,6 +74,59 @@ def as_dict(report: FileReport, blocks: bool = False) -> dict[str, Any]:
             for b in report.block_uses
         ]
     return facts
+
+
+def _source_facts(head: Head, samples: int) -> dict[str, Any]:
+    return {
+        "rate": head.source_rate,
+        "channels": head.channels,
+        "samples": samples,
+        "container": head.container_name,
+        "subtype": head.subtype_name,
+    }
+
+
+def _model_facts(head: Head) -> dict[str, Any]:
+    return {
+        "model": {"id": head.model_id.hex(), "name": model_name(head.model_id)},
+        "prior": None if head.coder == CODER_RAW else {"id": head.prior_id.hex()},
+        "model_rate": head.rate,
+        "hop": head.hop,
+        "codebooks": head.codebooks,
+        "codebook_size": head.codebook_size,
+        "mid_side": head.transform == TRANSFORM_MID_SIDE,
+        "gains_db": head.gains_db,
+    }
+
+
+def _size_facts(report: FileReport) -> dict[str, Any]:
+    return {
+        "mean_layers": report.channel_layers,
+        "real_bitrate": report.real_bitrate,
+        "nominal_bitrate": report.head.nominal_bitrate,
+        "ratio_to_pcm16": report.pcm16_bytes / report.file_bytes,
+        "source_bytes": _source_bytes(report),
+        "frames": report.frames,
+        "blocks": report.blocks,
+        "frames_per_block": report.head.frames_per_block,
+        "silent_channel_blocks": report.silent,
+        "same_channel_blocks": report.same,
+        "code_bytes": report.code_bytes,
+        "saving": report.saving,
+        "overhead_bytes": report.overhead_bytes,
+        "tag_bytes": report.tag_bytes,
+    }
+
+
+def _layer_facts(report: FileReport, layer: LayerUse) -> dict[str, Any]:
+    return {
+        "bits_per_code": layer.bits_per_code,
+        "saving": layer.saving,
+        "bytes": layer.bytes,
+        "bitrate": report.layer_bitrate(layer),
+        "raw": layer.raw,
+        "stored": layer.stored,
+    }
 
 
 def _source_bytes(report: FileReport) -> int | None:
