@@ -3,6 +3,7 @@
     dacfile.compress("song.flac")                              -> song.flac.dacz
     dacfile.decompress("song.flac.dacz")                       -> song.flac
     dacfile.open("song.flac.dacz").codes()                     -> uint16 [channels, codebooks, frames]
+    dacfile.write("tokens.dacz", codes, codec)                 -> codes of your own, in a file
     audio, rate = dacfile.read("song.flac.dacz", 30.0, 40.0)   -> float32 [samples, channels]
     dacfile.verify("song.flac.dacz")                           -> what was checked, or the error
 
@@ -15,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dacfile.api import compress, decompress, info, load_codec, open, read, verify
+    from dacfile.api import compress, decompress, info, load_codec, open, read, verify, write
     from dacfile.errors import DaczError
     from dacfile.opened import DaczFile
 
@@ -29,6 +30,7 @@ _HOMES = {
     "open": "dacfile.api",
     "read": "dacfile.api",
     "verify": "dacfile.api",
+    "write": "dacfile.api",
     "DaczError": "dacfile.errors",
     "DaczFile": "dacfile.opened",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "open",
     "read",
     "verify",
+    "write",
 ]
 
 

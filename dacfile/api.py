@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from os import PathLike
 from pathlib import Path
@@ -105,6 +106,36 @@ def read(
         used = codec or _codecs(device, precision).for_head(file.head)
         nothing = np.zeros((0, file.channels), np.float32)
         return np.concatenate([nothing, *file.blocks(start, stop, codebooks, used)]), file.rate
+
+
+def write(
+    path: AnyPath,
+    codes: np.ndarray,
+    codec: WindowCodec,
+    *,
+    samples: int | None = None,
+    rate: int | None = None,
+    gains_db: Sequence[float] | None = None,
+    mid_side: bool = False,
+    tags: Iterable[tuple[str, str]] = (),
+    prior: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Write codes uint16 [channels, n, T], n <= K, as `Codec.encode` and `DaczFile.codes` give them, and return `path`.
+
+    `samples` per channel at `rate` Hz are what the file shall decode to, by default all that the codes give at the
+    model's rate. `gains_db` and `mid_side` say what was done to the channels before they were encoded, and will be
+    undone. 65,535 stands for layers that are left out, and for silent channels, in whole blocks of about 20 s. Raises
+    UsageError for codes that are not this codec's or have another length, otherwise as `compress`.
+    """
+    from dacfile.installed import default_prior
+    from dacfile.tokens import Origin, write_codes
+
+    gains = None if gains_db is None else tuple(gains_db)
+    origin = Origin(samples, rate, gains, mid_side, tuple(tags))
+    with AtomicFile(Path(path), overwrite=overwrite) as stream:
+        write_codes(codes, stream, codec, default_prior(codec.name, codec.id) if prior else None, origin)
+    return Path(path)
 
 
 def open(path: AnyPath) -> DaczFile:

@@ -134,19 +134,19 @@ class BlockMaker:
 
     def _encode(self) -> Iterator[Block]:
         group, self._group = self._group, []
-        coded = encode_blocks(
-            self._prior,
-            [block.codes for block in group],
-            [block.first_frame for block in group],
-            self._head.codebook_size,
+        yield from encode_codes(group, self._head, self._total, self._prior)
+
+
+def encode_codes(blocks: Sequence[CodedBlock], head: Head, total_frames: int, prior: Prior | None) -> Iterator[Block]:
+    """Yield blocks as they are stored, coded by `prior` (None: raw); `total_frames` tells which is a file's last."""
+    firsts = [block.first_frame for block in blocks]
+    coded = encode_blocks(prior, [block.codes for block in blocks], firsts, head.codebook_size)
+    for block, channels in zip(blocks, coded, strict=True):
+        stored = tuple(
+            ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers))
+            for mode, layers in zip(block.modes, channels, strict=True)
         )
-        for block, channels in zip(group, coded, strict=True):
-            stored = [
-                ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers))
-                for mode, layers in zip(block.modes, channels, strict=True)
-            ]
-            last = block.first_frame + block.frames == self._total
-            yield Block(block.sequence, block.frames, last, tuple(stored))
+        yield Block(block.sequence, block.frames, block.first_frame + block.frames == total_frames, stored)
 
 
 def decode_codes(

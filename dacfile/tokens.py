@@ -1,0 +1,145 @@
+"""Codes that a program holds in an array, as a `.dacz` file: what `DaczFile.codes` gives, the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO
+
+import numpy as np
+
+from dacfile.audio.resample import resampled_length
+from dacfile.audio.stereo import GAIN_STEPS
+from dacfile.blocks import GROUP, CodedBlock, encode_codes
+from dacfile.compressor import CompressOptions, check_prior, frames_per_block
+from dacfile.container import (
+    CODED,
+    CODER_RANGE,
+    CODER_RAW,
+    NO_ID,
+    SILENT,
+    TRANSFORM_MID_SIDE,
+    TRANSFORM_NONE,
+    Head,
+    Tail,
+    Writer,
+)
+from dacfile.entropy import Prior
+from dacfile.errors import UsageError
+from dacfile.limits import DEFAULT_LIMITS
+from dacfile.model.facts import Facts
+from dacfile.stream import WindowCodec
+from dacfile.windows import ABSENT
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What codes alone do not tell of their sound.
+
+    `samples` per channel at `rate` Hz: None for all that the codes give, and for the model's rate. `gains_db` were
+    applied to the channels before the encoder (None: none were). With `mid_side` channels 0 and 1 are mid and side.
+    """
+
+    samples: int | None = None
+    rate: int | None = None
+    gains_db: tuple[float, ...] | None = None
+    mid_side: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+def write_codes(codes: np.ndarray, target: BinaryIO, codec: WindowCodec, prior: Prior | None, origin: Origin) -> Tail:
+    """Write codes uint16 [channels, n, T] of a codec, n <= K, to a stream that is only written to.
+
+    65,535 stands for what is not stored: the deeper layers of a channel, or all of them where it is silent, each for
+    whole blocks of about 20 s. Raises UsageError for anything else that is no code of this codec, ModelMismatch for the
+    prior.
+    """
+    check_prior(prior, codec.facts)
+    check_codes(codes, codec.facts)
+    head = make_head(codes, codec, prior, origin)
+    writer = Writer(target, head, origin.tags)
+    blocks = cut(codes, head.frames_per_block)
+    while group := list(islice(blocks, GROUP)):
+        for block in encode_codes(group, head, codes.shape[-1], prior):
+            writer.write_block(block)
+    return writer.finish(head.source_samples or 0)
+
+
+def check_codes(codes: np.ndarray, facts: Facts) -> None:
+    """Raise UsageError unless these are codes of a model: shape, type and values."""
+    if codes.ndim != 3 or codes.dtype != np.uint16:
+        raise UsageError(f"codes must be uint16 [channels, codebooks, frames], not {codes.dtype} {codes.shape}")
+    channels, layers, _ = codes.shape
+    if not 1 <= channels <= DEFAULT_LIMITS.channels or not 1 <= layers <= facts.codebooks:
+        raise UsageError(f"{channels} channels of {layers} codebooks: this model has {facts.codebooks}")
+    wrong = (codes >= facts.codebook_size) & (codes != ABSENT)
+    if wrong.any():
+        raise UsageError(f"the code {codes[wrong][0]}: this model has 0 to {facts.codebook_size - 1}")
+
+
+def cut(codes: np.ndarray, size: int) -> Iterator[CodedBlock]:
+    """Yield the blocks of `size` frames, the last one perhaps shorter, of codes uint16 [C, n, T]."""
+    for sequence, first in enumerate(range(0, codes.shape[-1], size)):
+        part = codes[..., first : first + size]
+        depths = [depth(channel) for channel in part]
+        modes = tuple(CODED if deep else SILENT for deep in depths)
+        stored = tuple(channel[:deep] if deep else None for channel, deep in zip(part, depths, strict=True))
+        yield CodedBlock(sequence, first, part.shape[-1], modes, stored)
+
+
+def depth(codes: np.ndarray) -> int:
+    """Return how many layers of one channel's block [n, T] are there; raises UsageError unless they are complete."""
+    present = codes != ABSENT
+    deep = int(present.any(1).sum())
+    if not present[:deep].all():
+        raise UsageError("codes are missing within a block: only the deeper layers of a whole block may be left out")
+    return deep
+
+
+def make_head(codes: np.ndarray, codec: WindowCodec, prior: Prior | None, origin: Origin) -> Head:
+    """Return the HEAD of a file of these codes. Raises UsageError when they are not as long as their sound."""
+    facts, channels = codec.facts, len(codes)
+    layers = int((codes != ABSENT).any(2).sum()) if codes.size else 0
+    return Head(
+        rate=facts.rate,
+        hop=facts.hop,
+        frames_per_block=frames_per_block(facts, CompressOptions().block_seconds),
+        codebook_size=facts.codebook_size,
+        codebooks=facts.codebooks,
+        context=facts.decoder_context,
+        channels=channels,
+        subtype=0,
+        container=0,
+        channel_mask=0,
+        source_rate=origin.rate or facts.rate,
+        source_samples=sound_length(codes.shape[-1], facts, origin),
+        skip=0,
+        nominal_bitrate=round(facts.rate / facts.hop * facts.bits_per_code * layers),
+        coder=CODER_RANGE if prior else CODER_RAW,
+        transform=TRANSFORM_MID_SIDE if origin.mid_side else TRANSFORM_NONE,
+        model_id=codec.id,
+        prior_id=prior.id if prior else NO_ID,
+        gains=gain_steps(channels, origin),
+    )
+
+
+def sound_length(frames: int, facts: Facts, origin: Origin) -> int:
+    """Return the samples per channel at the source's rate. Raises UsageError when they need more or fewer frames."""
+    rate = origin.rate or facts.rate
+    if origin.samples is None:
+        return facts.decoded(frames) * rate // facts.rate
+    needed = facts.frames(resampled_length(origin.samples, rate, facts.rate))
+    if needed != frames:
+        raise UsageError(f"{origin.samples} samples at {rate} Hz have {needed} frames of codes, not {frames}")
+    return origin.samples
+
+
+def gain_steps(channels: int, origin: Origin) -> tuple[int, ...]:
+    """Return the gains in 1/256 dB. Raises UsageError when their number is not that of the channels."""
+    if origin.mid_side and channels < 2:
+        raise UsageError("mid and side are two channels")
+    gains = origin.gains_db or (0.0,) * channels
+    if len(gains) != channels:
+        raise UsageError(f"{len(gains)} gains for {channels} channels")
+    return tuple(round(gain * GAIN_STEPS) for gain in gains)
