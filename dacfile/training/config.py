@@ -60,9 +60,11 @@ def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
 # What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
     LappedConfig(rate=44100, hop=512, codebooks=9),
-    steps=25000,
-    decay_share=0.336,
-    stft_weight=4.0,
+    SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
+    steps=36500,
+    decay_share=0.24,
+    stft_weight=7.5,
+    loudness_weight=10.0,
     quantizer_dropout=0.3,
 )
 BUNDLED_24K = TrainingConfig(
@@ -70,9 +72,10 @@ BUNDLED_24K = TrainingConfig(
 )
 BUNDLED_16K = TrainingConfig(
     LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
-    steps=9400,
-    decay_share=0.383,
-    stft_weight=4.0,
+    steps=14000,
+    decay_share=0.187,
+    stft_weight=5.0,
+    loudness_weight=8.0,
     quantizer_dropout=0.3,
 )
 
