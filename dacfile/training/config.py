@@ -42,7 +42,9 @@ class TrainingConfig:
     seed: int = 1
 
 
-def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
+def decoder_alone(
+    whole: TrainingConfig, steps: int, stft_weight: float = 8.0, loudness_weight: float = 0.0
+) -> TrainingConfig:
     """Return the second phase of a run: the decoder alone, on longer segments, for codes that no longer change."""
     return replace(
         whole,
@@ -51,7 +53,8 @@ def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
         steps=steps,
         decay_share=0.85,
         learning_rate=6e-4,
-        stft_weight=8.0,
+        stft_weight=stft_weight,
+        loudness_weight=loudness_weight,
         quantizer_dropout=0.25,
         decoder_only=True,
     )
@@ -61,9 +64,9 @@ def decoder_alone(whole: TrainingConfig, steps: int) -> TrainingConfig:
 BUNDLED_44K = TrainingConfig(
     LappedConfig(rate=44100, hop=512, codebooks=9),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
-    steps=36500,
+    steps=36400,
     decay_share=0.24,
-    stft_weight=7.5,
+    stft_weight=10.0,
     loudness_weight=10.0,
     quantizer_dropout=0.3,
 )
@@ -81,9 +84,9 @@ BUNDLED_16K = TrainingConfig(
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 4500),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 3400, stft_weight=14.0, loudness_weight=12.0),
     "24k": BUNDLED_24K,
     "24k-decoder": decoder_alone(BUNDLED_24K, 1500),
     "16k": BUNDLED_16K,
-    "16k-decoder": decoder_alone(BUNDLED_16K, 1500),
+    "16k-decoder": decoder_alone(BUNDLED_16K, 1500, stft_weight=10.0, loudness_weight=12.0),
 }
