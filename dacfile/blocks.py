@@ -142,11 +142,14 @@ def encode_codes(blocks: Sequence[CodedBlock], head: Head, total_frames: int, pr
     firsts = [block.first_frame for block in blocks]
     coded = encode_blocks(prior, [block.codes for block in blocks], firsts, head.codebook_size)
     for block, channels in zip(blocks, coded, strict=True):
-        stored = tuple(
-            ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers))
-            for mode, layers in zip(block.modes, channels, strict=True)
-        )
-        yield Block(block.sequence, block.frames, block.first_frame + block.frames == total_frames, stored)
+        last = block.first_frame + block.frames == total_frames
+        yield Block(block.sequence, block.frames, last, stored_channels(block.modes, channels))
+
+
+def stored_channels(modes: Iterable[int], channels: Iterable[Sequence[tuple[bytes, int]]]) -> tuple[ChannelBlock, ...]:
+    """Return the channels of a block from their modes and the (bytes, CRC) of their layers."""
+    pairs = zip(modes, channels, strict=True)
+    return tuple(ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers)) for mode, layers in pairs)
 
 
 def decode_codes(

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dacfile.blocks import GROUP, CodedBlock, decode_codes
-from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, ChannelBlock, Head, Layer, Reader, rewrite
+from dacfile.blocks import GROUP, CodedBlock, decode_codes, stored_channels
+from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, Head, Reader, rewrite
 from dacfile.entropy import RAW_PRIOR_ID, Prior, encode_blocks
 from dacfile.errors import EntropyMismatch
 from dacfile.events import FileSkipped
@@ -119,11 +119,7 @@ def _groups(blocks: Iterable[Block]) -> Iterator[list[Block]]:
 def _recoded(group: Sequence[Block], head: Head, old: Prior | None, new: Prior | None) -> Iterator[Block]:
     decoded = list(decode_codes(group, head, old))
     for block, channels in zip(group, _encode(decoded, head, new), strict=True):
-        stored = tuple(
-            ChannelBlock(channel.mode, tuple(Layer(data, crc) for data, crc in layers))
-            for channel, layers in zip(block.channels, channels, strict=True)
-        )
-        yield replace(block, channels=stored)
+        yield replace(block, channels=stored_channels((channel.mode for channel in block.channels), channels))
 
 
 def _encode(decoded: Sequence[CodedBlock], head: Head, prior: Prior | None) -> list[list[list[tuple[bytes, int]]]]:

@@ -9,22 +9,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dacfile.audio.files import SourceInfo
 from dacfile.audio.resample import resampled_length
-from dacfile.audio.stereo import GAIN_STEPS
+from dacfile.audio.stereo import GAIN_STEPS, ChannelPlan
 from dacfile.blocks import GROUP, CodedBlock, encode_codes
-from dacfile.compressor import CompressOptions, check_prior, frames_per_block
-from dacfile.container import (
-    CODED,
-    CODER_RANGE,
-    CODER_RAW,
-    NO_ID,
-    SILENT,
-    TRANSFORM_MID_SIDE,
-    TRANSFORM_NONE,
-    Head,
-    Tail,
-    Writer,
-)
+from dacfile.compressor import CompressOptions, check_prior, make_head
+from dacfile.container import CODED, SILENT, Head, Tail, Writer
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
 from dacfile.limits import DEFAULT_LIMITS
@@ -57,7 +47,7 @@ def write_codes(codes: np.ndarray, target: BinaryIO, codec: WindowCodec, prior: 
     """
     check_prior(prior, codec.facts)
     check_codes(codes, codec.facts)
-    head = make_head(codes, codec, prior, origin)
+    head = head_of(codes, codec, prior, origin)
     writer = Writer(target, head, origin.tags)
     blocks = cut(codes, head.frames_per_block)
     while group := list(islice(blocks, GROUP)):
@@ -97,31 +87,14 @@ def depth(codes: np.ndarray) -> int:
     return deep
 
 
-def make_head(codes: np.ndarray, codec: WindowCodec, prior: Prior | None, origin: Origin) -> Head:
+def head_of(codes: np.ndarray, codec: WindowCodec, prior: Prior | None, origin: Origin) -> Head:
     """Return the HEAD of a file of these codes. Raises UsageError when they are not as long as their sound."""
     facts, channels = codec.facts, len(codes)
-    layers = int((codes != ABSENT).any(2).sum()) if codes.size else 0
-    return Head(
-        rate=facts.rate,
-        hop=facts.hop,
-        frames_per_block=frames_per_block(facts, CompressOptions().block_seconds),
-        codebook_size=facts.codebook_size,
-        codebooks=facts.codebooks,
-        context=facts.decoder_context,
-        channels=channels,
-        subtype=0,
-        container=0,
-        channel_mask=0,
-        source_rate=origin.rate or facts.rate,
-        source_samples=sound_length(codes.shape[-1], facts, origin),
-        skip=0,
-        nominal_bitrate=round(facts.rate / facts.hop * facts.bits_per_code * layers),
-        coder=CODER_RANGE if prior else CODER_RAW,
-        transform=TRANSFORM_MID_SIDE if origin.mid_side else TRANSFORM_NONE,
-        model_id=codec.id,
-        prior_id=prior.id if prior else NO_ID,
-        gains=gain_steps(channels, origin),
-    )
+    samples = sound_length(codes.shape[-1], facts, origin)
+    info = SourceInfo("", origin.rate or facts.rate, channels, samples, "", "", 0, origin.tags, 0)
+    layers = tuple((codes != ABSENT).any(2).sum(1).tolist())
+    plan = ChannelPlan(origin.mid_side, gain_steps(channels, origin), layers, (False,) * channels)
+    return make_head(codec, prior, info, samples, plan, CompressOptions())
 
 
 def sound_length(frames: int, facts: Facts, origin: Origin) -> int:

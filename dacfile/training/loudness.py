@@ -107,7 +107,7 @@ class LoudnessLoss(nn.Module):
 
     def intensity(self, samples: Tensor) -> Tensor:
         """Return intensities [B, frames, bands] in units of 0 dB, half-overlapping frames."""
-        spectrum = real_transform(frames(samples, self.window)[:, ::2])[..., : len(self.bands)]
+        spectrum = real_transform(frames(samples, self.window, overlap=2))[..., : len(self.bands)]
         return torch.view_as_real(spectrum).square().sum(-1) @ self.bands
 
     def loudness(self, intensity: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-# Windows overlap so many times.
+# Windows overlap so many times, unless told otherwise.
 OVERLAP = 4
 # Magnitudes below have no direction, and so no gradient.
 SMALLEST = 1e-12
@@ -23,20 +23,20 @@ class _Frames(Function):
     """Cut [B, n] into windowed frames [B, frames, size]."""
 
     @staticmethod
-    def forward(ctx: Any, samples: Tensor, window: Tensor) -> Tensor:
+    def forward(ctx: Any, samples: Tensor, window: Tensor, hop: int) -> Tensor:
         ctx.save_for_backward(window)
-        ctx.shape = samples.shape
-        return samples.unfold(1, len(window), len(window) // OVERLAP) * window
+        ctx.shape, ctx.hop = samples.shape, hop
+        return samples.unfold(1, len(window), hop) * window
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (window,) = ctx.saved_tensors
         weighted = gradients[0] * window
-        hop, count = len(window) // OVERLAP, weighted.shape[1]
+        hop, count = ctx.hop, weighted.shape[1]
         total = weighted.new_zeros(ctx.shape)
         for i, part in enumerate(weighted.split(hop, -1)):
             total[:, i * hop : (i + count) * hop].unflatten(1, (count, hop)).add_(part)
-        return total, None
+        return total, None, None
 
 
 class _RealTransform(Function):
@@ -71,15 +71,15 @@ class _Magnitude(Function):
         return torch.view_as_complex(torch.view_as_real(spectrum) * ratio[..., None])
 
 
-def frames(samples: Tensor, window: Tensor) -> Tensor:
-    """Cut samples [B, n] into centred frames [B, frames, size] under `window` [size], a quarter apart, ends reflected.
+def frames(samples: Tensor, window: Tensor, overlap: int = OVERLAP) -> Tensor:
+    """Cut samples [B, n] into centred frames [B, frames, size] under `window` [size], ends reflected.
 
-    Samples after the last whole quarter are left out.
+    They are size / `overlap` apart; samples after the last whole step are left out.
     """
     size = len(window)
+    hop = size // overlap
     padded = F.pad(samples, (size // 2, size // 2), mode="reflect")
-    whole = padded.shape[1] // (size // OVERLAP) * (size // OVERLAP)
-    return cast(Tensor, _Frames.apply(padded[:, :whole], window))
+    return cast(Tensor, _Frames.apply(padded[:, : padded.shape[1] // hop * hop], window, hop))
 
 
 def real_transform(windowed: Tensor) -> Tensor:
