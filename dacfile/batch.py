@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output
+from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output, has_depth
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.verification import complete_head, verify_file
 
@@ -154,10 +154,20 @@ class _Compress:
             raise OutputExists(f"{task.target} exists and is not a .dacz file; move it away first") from None
         if head is None or not self._is_current(task):
             return True
-        if self.wanted_model not in (None, head.model_id):
-            note = f"is done, with another model than {self.settings.model}; --exists overwrite makes it anew"
-            return FileSkipped(task.source, note)
+        if other := self._difference(task.target, head):
+            return FileSkipped(task.source, f"is done, with {other}; --exists overwrite makes it anew")
         return FileSkipped(task.source, "is done", done=True)
+
+    def _difference(self, target: Path, head: Head) -> str:
+        """Say how an output differs from what was asked for; "" if it does not, or nobody can tell."""
+        if self.wanted_model not in (None, head.model_id):
+            return f"another model than {self.settings.model}"
+        options = self.settings.options
+        if options and options.codebooks is not None and not has_depth(target, options.codebooks):
+            return f"other than {options.codebooks} codebooks"
+        if options and options.bitrate is not None and head.nominal_bitrate > options.bitrate * 1000:
+            return f"{head.nominal_bitrate / 1000:.3g} kbit/s in place of {options.bitrate:g}"
+        return ""
 
     @cached_property
     def wanted_model(self) -> bytes | None:

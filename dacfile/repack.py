@@ -99,6 +99,17 @@ def deepest_layer(path: Path) -> int:
         return max((len(channel.layers) for block in reader.blocks() for channel in block.channels), default=0)
 
 
+def has_depth(path: Path, codebooks: int) -> bool:
+    """Say whether the deepest channel has just so many layers, or none because all is silent; reads what it must."""
+    deepest = 0
+    with Reader(path) as reader:
+        for number in range(reader.block_count):
+            deepest = max(deepest, *(len(channel.layers) for channel in reader.block(number).channels))
+            if deepest >= codebooks:
+                break
+    return deepest in (0, codebooks)
+
+
 def copy_mode(source: Path, stream: BinaryIO) -> None:
     """Give an output the permissions of its source."""
     if hasattr(os, "fchmod"):

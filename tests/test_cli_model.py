@@ -66,3 +66,24 @@ def test_another_model_than_before_is_told(clips, tmp_path, dacz):
     assert again.code == 0
     assert "with another model than 44k; --exists overwrite" in again.out + again.err
     assert target.read_bytes() == made
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (["--codebooks", 4], ["--codebooks", 4], "is done"),
+        (["--codebooks", 4], ["--codebooks", 9], "with other than 9 codebooks; --exists overwrite"),
+        (["--codebooks", 9], ["--codebooks", 4], "with other than 4 codebooks; --exists overwrite"),
+        ([], ["--bitrate", 4], "with 7.75 kbit/s in place of 4; --exists overwrite"),
+        (["--bitrate", 4], ["--bitrate", 4], "is done"),
+    ],
+)
+def test_other_options_than_before_are_told(clips, tmp_path, dacz, before, after, words):
+    source, target = clips / "speech" / "common_voice_48k.wav", tmp_path / "a.dacz"
+    assert dacz("compress", source, "-o", target, *before).code == 0
+    made = target.read_bytes()
+    again = dacz("compress", source, "-o", target, "--json", *after)
+    assert again.code == 0
+    assert words in again.out
+    assert ("overwrite" in again.out) == ("overwrite" in words)
+    assert target.read_bytes() == made

@@ -24,6 +24,8 @@ from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.prior_data import load_pieces, split
 from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
+from dacfile.training.similarity import SimilarityLoss
+from dacfile.training.similarity import centres as gammatone_centres
 from dacfile.training.spectra import frames, magnitude, real_transform
 from dacfile.training.synthetic import synthetic
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
@@ -141,6 +143,46 @@ def test_loudness_is_the_same_at_every_rate(rate: int) -> None:
         return float(LoudnessLoss(rate)(sum(tones) / 20, sum(tones[::2]) / 20))
 
     assert lost(rate) == pytest.approx(lost(48000), rel=0.02)
+
+
+def test_similarity_sees_patterns_not_levels() -> None:
+    torch.manual_seed(0)
+    sound = torch.randn(2, 24000) * (1 + torch.sin(torch.arange(24000) / 1500)) / 10
+    loss = SimilarityLoss(24000)
+    equal, softer, noisy, other = (
+        float(loss(estimate, sound))
+        for estimate in (sound, sound / 2, sound + torch.randn(2, 24000) / 30, torch.randn(2, 24000) / 10)
+    )
+    assert equal == pytest.approx(0, abs=1e-3)
+    assert softer == pytest.approx(0, abs=1e-2)
+    assert 10 * softer < noisy < other / 2 < 0.6
+
+
+def test_similarity_is_that_of_the_published_metric() -> None:
+    pytest.importorskip("visqol")
+    from visqol.api import VisqolApi
+
+    torch.manual_seed(0)
+    api = VisqolApi()
+    api.create(mode="audio")
+    slow = torch.nn.functional.interpolate(torch.randn(1, 1, 60).exp(), 192000, mode="linear")[0]
+    reference = (torch.randn(1, 192000) * slow / 30).cumsum(1) % 1 / 10
+    for level in (0.003, 0.01, 0.03):
+        estimate = reference + level * torch.randn(1, 192000)
+        published = api.measure_from_arrays(reference[0].double().numpy(), estimate[0].double().numpy(), 48000)
+        assert 1 - float(SimilarityLoss(48000)(estimate, reference)) == pytest.approx(published.vnsim, abs=0.03)
+
+
+def test_similarity_has_finite_gradients_for_silence() -> None:
+    estimate = torch.zeros(1, 24000, requires_grad=True)
+    loss = SimilarityLoss(24000)(estimate, torch.randn(1, 24000) / 10)
+    loss.backward()
+    assert estimate.grad is not None and torch.isfinite(estimate.grad).all()
+
+
+def test_gammatone_bands_lie_between_the_lowest_and_the_highest() -> None:
+    hz = gammatone_centres()
+    assert len(hz) == 32 and float(hz[-1]) == pytest.approx(50) and 20000 < float(hz[0]) < 24000
 
 
 def test_loudness_teaches_on_speech_alone(corpus: Corpus, noise: torch.Tensor) -> None:

@@ -27,6 +27,8 @@ class TrainingConfig:
     stft_weight: float = 3.0
     # Bark loudness as PESQ hears it, on the segments that are speech (`dacfile.training.loudness`).
     loudness_weight: float = 0.0
+    # The pattern of levels over time and critical bands, as ViSQOL sees it (`dacfile.training.similarity`).
+    similarity_weight: float = 0.0
     commitment_weight: float = 1.0
     # Discriminators take part from this step on; None leaves them out. Feature matching weighs twice, as in DAC.
     adversarial_from: int | None = None

@@ -24,6 +24,7 @@ from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import noise_tables
 from dacfile.training.record import log_losses, log_scores, write_samples
 from dacfile.training.sampler import Sampler
+from dacfile.training.similarity import SimilarityLoss
 from dacfile.training.validation import evaluate, examples, split_corpus
 
 LOG_EVERY = 50
@@ -48,6 +49,7 @@ class Trainer:
             self.model.quantizer.requires_grad_(False)
         self.loss = ReconstructionLoss(config.model.rate).to(self.device)
         self.loudness = LoudnessLoss(config.model.rate).to(self.device)
+        self.similarity = SimilarityLoss(config.model.rate).to(self.device)
         self.optimiser = torch.optim.AdamW(
             [p for p in self.model.parameters() if p.requires_grad],
             config.learning_rate,
@@ -101,6 +103,8 @@ class Trainer:
         losses = {"mel": mel, "stft": stft, "commitment": commitment}
         if self.config.loudness_weight and speech.any():
             losses["loudness"] = self.loudness(estimate[speech], reference[speech]).sum() / len(speech)
+        if self.config.similarity_weight:
+            losses["similarity"] = self.similarity(estimate, reference)
         start = self.config.adversarial_from
         if self.adversary and start is not None and self.step_number >= start:
             losses["discriminator"] = self.adversary.judge(estimate, reference)
@@ -132,6 +136,7 @@ class Trainer:
             "mel": config.mel_weight,
             "stft": config.stft_weight,
             "loudness": config.loudness_weight,
+            "similarity": config.similarity_weight,
             "commitment": config.commitment_weight,
             "adversarial": config.adversarial_weight,
             "matching": config.matching_weight,
