@@ -14,6 +14,7 @@ from dacfile.errors import ModelMismatch
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped, LappedConfig
 from dacfile.quality.spectral import mel_distance
+from dacfile.training import validation
 from dacfile.training.__main__ import parser as command_line
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
@@ -177,12 +178,15 @@ def test_similarity_has_finite_gradients_for_silence() -> None:
     estimate = torch.zeros(1, 24000, requires_grad=True)
     loss = SimilarityLoss(24000)(estimate, torch.randn(1, 24000) / 10)
     loss.backward()
-    assert estimate.grad is not None and torch.isfinite(estimate.grad).all()
+    assert estimate.grad is not None
+    assert torch.isfinite(estimate.grad).all()
 
 
 def test_gammatone_bands_lie_between_the_lowest_and_the_highest() -> None:
     hz = gammatone_centres()
-    assert len(hz) == 32 and float(hz[-1]) == pytest.approx(50) and 20000 < float(hz[0]) < 24000
+    assert len(hz) == 32
+    assert float(hz[-1]) == pytest.approx(50)
+    assert 20000 < float(hz[0]) < 24000
 
 
 def test_loudness_teaches_on_speech_alone(corpus: Corpus, noise: torch.Tensor) -> None:
@@ -279,7 +283,11 @@ def test_a_resumed_run_is_the_same_run(
 
 
 def test_experiments_change_numbers_and_are_judged(
-    trainer: Trainer, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trainer: Trainer,
+    corpus: Corpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert command_line().parse_args(["codec", "44k", "a", "b", "--set", "batch=8"]).set == [("batch", 8)]
     with pytest.raises(SystemExit):
@@ -288,9 +296,15 @@ def test_experiments_change_numbers_and_are_judged(
     trainer.save(tmp_path / CHECKPOINT)
     export_weights(tmp_path / CHECKPOINT, tmp_path / "tiny.safetensors", {})
     cache = Path(corpus.audio.filename).parent
-    judged = command_line().parse_args(["validate", str(tmp_path / "tiny.safetensors"), str(cache)])
+    asked: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(validation, "visqol", lambda x, y, rate: asked.append((len(x), len(y), rate)) or 4.25)
+    judged = command_line().parse_args(["validate", str(tmp_path / "tiny.safetensors"), str(cache), "--visqol"])
     judged.action(judged)
-    assert dict(line.split() for line in capsys.readouterr().out.splitlines() if len(line.split()) == 2)["mel"]
+    scores = dict(line.split() for line in capsys.readouterr().out.splitlines() if len(line.split()) == 2)
+    assert float(scores["mel"]) > 0
+    assert scores["visqol"] == "4.250"
+    assert asked
+    assert all(length == same and rate == 16000 for length, same, rate in asked)
 
 
 def test_a_run_is_drawn(trainer: Trainer, tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def validate(arguments: argparse.Namespace) -> None:
     """Print the scores of weights on the held-out part of a cache."""
     model = cast(Lapped, load_model(arguments.weights)[0].eval())
     held_out, _ = split_corpus(Corpus(arguments.cache))
-    scores = evaluate(model, held_out, arguments.codebooks, opinion=arguments.pesq)
+    opinions = [name for name in ("pesq", "visqol") if getattr(arguments, name)]
+    scores = evaluate(model, held_out, arguments.codebooks, opinions)
     print("\n".join(f"{name:20}{value:8.3f}" for name, value in sorted(scores.items())))
 
 
@@ -101,7 +102,10 @@ def train_prior(arguments: argparse.Namespace) -> None:
     if not arguments.codes.exists():
         network = fastest(model.eval(), torch.device("cpu"), "fp32")
         write_codes(network, find_audio(arguments.audio), arguments.codes)
-    train_prior_file(arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id)
+    start = load_prior(arguments.start) if arguments.start else None
+    train_prior_file(
+        arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id, start=start
+    )
 
 
 def tie(arguments: argparse.Namespace) -> None:
@@ -152,6 +156,7 @@ def add_codec_commands(commands: Commands) -> None:
     command.add_argument("target", type=Path)
     command.add_argument("--description", default="")
     command.add_argument("--licence", default="")
+    command.add_argument("--source", default="dacfile", help="who trained it, on what")
     command.set_defaults(action=export)
 
 
@@ -162,6 +167,7 @@ def add_judging_commands(commands: Commands) -> None:
     command.add_argument("cache", type=Path)
     command.add_argument("--codebooks", type=int, help="use the first so many codebooks only")
     command.add_argument("--pesq", action="store_true", help="also on speech: PESQ (needs the extra metrics)")
+    command.add_argument("--visqol", action="store_true", help="also ViSQOL, which takes much longer (extra metrics)")
     command.set_defaults(action=validate)
 
     command = commands.add_parser("plot", help="draw the log of a run as RUN/log.png")
@@ -177,6 +183,7 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("codes", type=Path, help="where the codes of the audio are kept, an .npz")
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
+    command.add_argument("--start", type=Path, help="go on from this prior, of earlier weights for instance")
     command.set_defaults(action=train_prior)
 
     command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")
@@ -188,7 +195,7 @@ def add_prior_commands(commands: Commands) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the weights of a run as a native file."""
-    people = {"description": arguments.description, "licence": arguments.licence, "source": "dacfile"}
+    people = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
     export_weights(arguments.run / CHECKPOINT, arguments.target, people)
 
 

@@ -124,11 +124,12 @@ def train_prior_file(
     phases: int = 1,
     model_id: bytes | None = None,
     listen: Callable[[Progress], None] | None = None,
+    start: Prior | None = None,
 ) -> Storable:
     """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
 
     `phases` is the period at which the model's codes depend on the frame index; `model_id`, 16 bytes, ties the prior to
-    its model. Codebook sizes that are no square get count tables.
+    its model. `start` is a prior to train further. Codebook sizes that are no square get count tables.
     """
     pieces = load_pieces(codes)
     info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(_frames(pieces))}
@@ -136,7 +137,7 @@ def train_prior_file(
         info["model"] = model_id.hex()
     if math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size:
         config = default_config(facts.codebooks, facts.codebook_size, phases)
-        prior = train_prior(pieces, config, minutes, info, listen)
+        prior = train_prior(pieces, config, minutes, info, listen, start)
     else:
         arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
         prior = train_count_prior(arrays, facts.codebook_size, phases, info)

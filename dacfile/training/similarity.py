@@ -17,7 +17,7 @@ WINDOW_SECONDS = 0.08
 BANDS, LOWEST_HZ, HIGHEST_HZ = 32, 50.0, 24000.0
 # Equivalent rectangular bandwidth of a frequency (Glasberg and Moore 1990), and of a gammatone filter of order 4.
 EAR_Q, SMALLEST_BANDWIDTH, ORDER, ERB_SHARE = 9.26449, 24.7, 4, 1.019
-# Levels are 10 log10 of an amplitude. Below full scale by so much, or below the loudest band of a frame, nothing counts.
+# Levels are 10 log10 of an amplitude. What is below this, or so far below the loudest band of a frame, does not count.
 FLOOR, RANGE = -45.0, 45.0
 # Weights of a cell, its neighbours in time or frequency, and the diagonal ones.
 CELL, BESIDE, DIAGONAL = 0.619486, 0.083825, 0.011303

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from collections.abc import Collection
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dacfile.model.lapped import Lapped
-from dacfile.quality.perceptual import pesq_wideband
+from dacfile.quality.perceptual import pesq_wideband, visqol
 from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
 from dacfile.training.corpus import Corpus, Stretch
@@ -50,10 +51,13 @@ def excerpt(corpus: Corpus, stretch: Stretch, rate: int) -> Tensor | None:
 
 
 @torch.no_grad()
-def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, opinion: bool = False) -> dict[str, float]:
+def evaluate(
+    model: Lapped, corpus: Corpus, codebooks: int | None = None, opinions: Collection[str] = ()
+) -> dict[str, float]:
     """Return mean scores over the first seconds of every stretch: "mel", "si_sdr" in dB, and both by category.
 
-    With `opinion` also "pesq", over the speech; raises UsageError when the package `pesq` is missing.
+    `opinions`: "pesq" (of the speech) and "visqol" (of everything, and by category; about two seconds a stretch).
+    Raises UsageError when a package for them is missing.
     """
     rate, scores = model.facts.rate, defaultdict[str, list[float]](list)
     for stretch in corpus.stretches:
@@ -62,12 +66,18 @@ def evaluate(model: Lapped, corpus: Corpus, codebooks: int | None = None, opinio
             continue
         reference = reference.to(model.decoder.noise.device)
         estimate = reconstruct(model, reference, codebooks)
-        values = {"mel": mel_distance(reference, estimate, rate), "si_sdr": si_sdr(reference, estimate)}
+        values = {
+            "mel": float(mel_distance(reference, estimate, rate)),
+            "si_sdr": float(si_sdr(reference, estimate)),
+        }
+        pair = reference[0].cpu().numpy(), estimate[0].cpu().numpy()
+        if "visqol" in opinions:
+            values["visqol"] = visqol(*pair, rate)
         for name, value in values.items():
-            scores[name].append(float(value))
-            scores[f"{name} {stretch.category}"].append(float(value))
-        if opinion and stretch.category == SPEECH:
-            scores["pesq"].append(pesq_wideband(reference[0].cpu().numpy(), estimate[0].cpu().numpy(), rate))
+            scores[name].append(value)
+            scores[f"{name} {stretch.category}"].append(value)
+        if "pesq" in opinions and stretch.category == SPEECH:
+            scores["pesq"].append(pesq_wideband(*pair, rate))
     return {name: float(np.nanmean(values)) for name, values in scores.items()}
 
 
