@@ -183,7 +183,7 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("codes", type=Path, help="where the codes of the audio are kept, an .npz")
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
-    command.add_argument("--start", type=Path, help="go on from this prior, of earlier weights for instance")
+    command.add_argument("--start", type=Path, help="train this prior further, at a quarter of the rate")
     command.set_defaults(action=train_prior)
 
     command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")
