@@ -1,8 +1,8 @@
 """`lapped`: a residual-VQ codec between networks that work on the frames of a lapped transform (MDCT).
 
 The low band is coded as companded coefficients, so its waveform survives; above the split the decoder adds shaped noise
-from a fixed table, whose envelope is coded. design: docs/model.md, spec/dacz-v1.md. Shapes: B batch, L frames,
-N hop = number of coefficients.
+from a fixed table, whose envelope is coded. Its decoder is defined in spec/dacz-v1.md, section 9.6. Shapes: B batch, L
+frames, N hop = number of coefficients.
 """
 
 from __future__ import annotations
