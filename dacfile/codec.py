@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dacfile.device import (
+    IN_FLIGHT,
+    LARGEST_BATCH,
+    Transfer,
+    cuda_products,
+    fitting_batch,
+    resolve_device,
+    resolve_precision,
+)
 from dacfile.errors import UsageError
 from dacfile.model import lapped_cpu, rows_cpu, store
 from dacfile.model.base import Model
@@ -22,14 +32,14 @@ from dacfile.windows import ABSENT
 
 __all__ = ["Codec", "StreamDecoder", "StreamEncoder", "load_codec"]
 
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
-
 
 class Codec:
     """A model on a device, ready to code windows, whole arrays, and (with StreamEncoder, StreamDecoder) streams.
 
-    `batch` is the largest number of windows in one call of the network; it is halved, and stays so, when the
-    device runs out of memory. The codes of a window do not depend on the batch it is in, up to float rounding.
+    `batch` is the largest number of windows in one call of the network; on CUDA it is what fits into the free memory,
+    unless it is given. It is halved, and stays so, when the device runs out of memory. The codes of a window do not
+    depend on the batch it is in, up to float rounding. `in_flight` is how many threads gain from using the device at
+    the same time.
     """
 
     def __init__(
@@ -48,7 +58,11 @@ class Codec:
         self.facts = model.facts
         self.name = name
         self.id = id
-        self.batch = batch or (1 if self.device.type == "cpu" else 64)
+        self.batch = batch or (1 if self.device.type == "cpu" else LARGEST_BATCH)
+        self.in_flight = IN_FLIGHT if self.device.type == "cuda" else 1
+        self._call = Transfer(self.device)
+        self._measuring = threading.Lock()
+        self._to_measure = {"encode", "decode"} if self.device.type == "cuda" and not batch else set[str]()
 
     @property
     def rate(self) -> int:
@@ -93,6 +107,7 @@ class Codec:
         )
 
     def _in_batches(self, network: Callable[..., Tensor], *inputs: Tensor) -> np.ndarray:
+        self._choose_batch(network, inputs)
         outputs: list[Tensor] = []
         done = 0
         while done < len(inputs[0]):
@@ -107,27 +122,23 @@ class Codec:
             done += len(part[0])
         return torch.cat(outputs).numpy()
 
-    def _run(self, network: Callable[..., Tensor], inputs: list[Tensor]) -> Tensor:
+    def _choose_batch(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+        """Make the batch fit into the device's memory, before the first call in each direction."""
+        with self._measuring:
+            if network.__name__ in self._to_measure and len(inputs[0]):
+                window = [tensor[:1] for tensor in inputs]
+                fitting = fitting_batch(self.device, lambda: self._run(network, window))
+                self.batch = min(self.batch, fitting)
+                self._to_measure.discard(network.__name__)
+
+    def _run(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
         with torch.inference_mode(), self._numbers():
-            output = network(*[tensor.to(self.device, non_blocking=True) for tensor in inputs])
-        return output.float().cpu() if output.is_floating_point() else output.cpu()
+            return self._call(network, inputs)
 
     def _numbers(self) -> AbstractContextManager[object]:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
-        return _cuda_products(tf32=self.precision == "tf32") if self.device.type == "cuda" else nullcontext()
-
-
-@contextmanager
-def _cuda_products(tf32: bool) -> Iterator[None]:
-    """Compute float32 products in TF32, or truly in float32: PyTorch's own default for convolutions is TF32."""
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, convolution.allow_tf32
-    matmul.allow_tf32 = convolution.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, convolution.allow_tf32 = before
+        return cuda_products(tf32=self.precision == "tf32") if self.device.type == "cuda" else nullcontext()
 
 
 def fastest(model: Model, device: torch.device, precision: str) -> Model:
@@ -139,33 +150,6 @@ def fastest(model: Model, device: torch.device, precision: str) -> Model:
     if isinstance(model, Lapped) and lapped_cpu.is_supported():
         return lapped_cpu.FastLapped(model)
     return model
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device for a name: "auto" is CUDA where there is one, else the CPU.
-
-    Raises UsageError when this machine does not have it.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UsageError(f"no device {device!r} here; use auto, cpu, cuda, cuda:N or mps") from error
-    return found
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Return the arithmetic for a name: "auto" is full float32 everywhere.
-
-    Raises UsageError when the name is unknown.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
-    if precision == "auto" or (precision == "tf32" and device.type != "cuda"):
-        return "fp32"
-    return precision
 
 
 def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto") -> Codec:

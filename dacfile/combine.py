@@ -1,13 +1,15 @@
 """Work of many threads in common calls: what small files ask of the device or the prior is done for all at once.
 
-A call that comes while another one runs waits, and then all that has piled up is one call. A single thread never waits
-for company. How much can pile up is bounded by the number of threads.
+A call that comes while all workers are busy waits, and then all that has piled up is one call. A single thread never
+waits for company. How much can pile up is bounded by the number of threads.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from itertools import chain, pairwise
 from typing import Generic, TypeVar
 
@@ -30,21 +32,22 @@ class _Ticket(Generic[Request, Result]):
 
     def __init__(self, kind: Hashable, request: Request) -> None:
         self.kind, self.request = kind, request
-        self.done = False
+        self.done = threading.Event()
         self.result: Result | None = None
         self.error: BaseException | None = None
 
 
 class Combiner(Generic[Request, Result]):
-    """Call `work(requests)`, which returns a result for each, for all requests of one kind that are waiting.
+    """Have `work(requests)`, which returns a result for each, done for all requests of one kind that are waiting.
 
-    When a common call fails, each of its requests is tried alone, so that an error reaches the thread that caused it
-    and no other.
+    Every worker does one call at a time, all of them together. When a common call fails, each of its requests is tried
+    alone, so that an error reaches the thread that caused it and no other.
     """
 
-    def __init__(self, work: Callable[[list[Request]], list[Result]]) -> None:
-        self._work = work
-        self._turn = threading.Lock()
+    def __init__(self, *workers: Callable[[list[Request]], list[Result]]) -> None:
+        self._free: queue.SimpleQueue[Callable[[list[Request]], list[Result]]] = queue.SimpleQueue()
+        for work in workers:
+            self._free.put(work)
         self._guard = threading.Lock()
         self._waiting: list[_Ticket[Request, Result]] = []
 
@@ -53,46 +56,59 @@ class Combiner(Generic[Request, Result]):
         ticket: _Ticket[Request, Result] = _Ticket(kind, request)
         with self._guard:
             self._waiting.append(ticket)
-        with self._turn:
-            if not ticket.done:
-                self._serve(self._take(ticket.kind))
+        work = self._free.get()
+        try:
+            self._serve(work, self._take(ticket))
+        finally:
+            self._free.put(work)
+        ticket.done.wait()
         if ticket.error is not None:
             raise ticket.error
         return ticket.result  # type: ignore[return-value]
 
-    def _take(self, kind: Hashable) -> list[_Ticket[Request, Result]]:
-        """Return all that waits and is of this kind, and let it wait no longer."""
+    def _take(self, ticket: _Ticket[Request, Result]) -> list[_Ticket[Request, Result]]:
+        """Return all that waits and is of a ticket's kind, and let it wait no longer; nothing when that was done."""
         with self._guard:
-            group = [ticket for ticket in self._waiting if ticket.kind == kind]
-            self._waiting = [ticket for ticket in self._waiting if ticket.kind != kind]
+            if ticket not in self._waiting:
+                return []
+            group = [other for other in self._waiting if other.kind == ticket.kind]
+            self._waiting = [other for other in self._waiting if other.kind != ticket.kind]
             return group
 
-    def _serve(self, group: list[_Ticket[Request, Result]]) -> None:
+    @staticmethod
+    def _serve(work: Callable[[list[Request]], list[Result]], group: list[_Ticket[Request, Result]]) -> None:
+        if not group:
+            return
         try:
-            results = self._work([ticket.request for ticket in group])
+            results = work([ticket.request for ticket in group])
         except BaseException as error:
             if len(group) == 1:
                 group[0].error = error
             else:
                 for ticket in group:
-                    self._serve([ticket])
+                    Combiner._serve(work, [ticket])
         else:
             for ticket, result in zip(group, results, strict=True):
                 ticket.result = result
         for ticket in group:
-            ticket.done = True
+            ticket.done.set()
 
 
 class SharedCodec:
-    """A codec whose windows of equal shape, from all threads, are coded together."""
+    """A codec whose windows of equal shape, from all threads, are coded together.
 
-    def __init__(self, codec: WindowCodec) -> None:
+    There may be several copies of it, one for each device; each does as many calls at the same time as it says in
+    `in_flight`, by default one.
+    """
+
+    def __init__(self, codec: WindowCodec, *others: WindowCodec) -> None:
         self.facts, self.name, self.id = codec.facts, codec.name, codec.id
         self.batch = getattr(codec, "batch", 1)
         self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
-        self._codec = codec
-        self._encode: Combiner[np.ndarray, np.ndarray] = Combiner(self._encode_all)
-        self._decode: Combiner[_Windows, np.ndarray] = Combiner(self._decode_all)
+        rounds = range(max(getattr(copy, "in_flight", 1) for copy in (codec, *others)))
+        copies = [copy for turn in rounds for copy in (codec, *others) if turn < getattr(copy, "in_flight", 1)]
+        self._encode: Combiner[np.ndarray, np.ndarray] = Combiner(*(partial(_encode_all, copy) for copy in copies))
+        self._decode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_decode_all, copy) for copy in copies))
 
     def encode_windows(self, x: np.ndarray) -> np.ndarray:
         """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
@@ -102,15 +118,17 @@ class SharedCodec:
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
         return self._decode(codes.shape[1:], (codes, first_frames, channels))
 
-    def _encode_all(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        codes = self._codec.encode_windows(np.concatenate(inputs))
-        return _split(codes, [len(x) for x in inputs])
 
-    def _decode_all(self, inputs: list[_Windows]) -> list[np.ndarray]:
-        first_frames = [first for _, firsts, _ in inputs for first in firsts]
-        channels = [channel for _, _, numbers in inputs for channel in numbers]
-        samples = self._codec.decode_windows(np.concatenate([codes for codes, _, _ in inputs]), first_frames, channels)
-        return _split(samples, [len(codes) for codes, _, _ in inputs])
+def _encode_all(codec: WindowCodec, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    codes = codec.encode_windows(np.concatenate(inputs))
+    return _split(codes, [len(x) for x in inputs])
+
+
+def _decode_all(codec: WindowCodec, inputs: list[_Windows]) -> list[np.ndarray]:
+    first_frames = [first for _, firsts, _ in inputs for first in firsts]
+    channels = [channel for _, _, numbers in inputs for channel in numbers]
+    samples = codec.decode_windows(np.concatenate([codes for codes, _, _ in inputs]), first_frames, channels)
+    return _split(samples, [len(codes) for codes, _, _ in inputs])
 
 
 class SharedPrior:

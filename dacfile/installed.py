@@ -68,10 +68,11 @@ class Codecs:
 
                 store.find(key)  # a missing model is known before torch is imported
                 from dacfile.codec import load_codec
+                from dacfile.device import every_device
 
-                codec = load_codec(key, self._device, self._precision)
+                codec, *others = (load_codec(key, name, self._precision) for name in every_device(self._device))
                 # A CPU gains nothing from large batches, any other device is fast only with them.
-                self._loaded[key] = codec if codec.device.type == "cpu" else SharedCodec(codec)
+                self._loaded[key] = codec if codec.device.type == "cpu" else SharedCodec(codec, *others)
                 share_cores(self._jobs)
             return self._loaded[key]
 

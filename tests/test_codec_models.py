@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dacfile.codec import Codec, StreamDecoder, StreamEncoder, resolve_device, resolve_precision
+from dacfile.codec import Codec, StreamDecoder, StreamEncoder
+from dacfile.device import resolve_device, resolve_precision
 from dacfile.errors import UsageError
 from dacfile.model.base import build
 from dacfile.stream import decode_jobs, encode_jobs

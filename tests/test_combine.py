@@ -75,6 +75,34 @@ def test_an_error_reaches_only_the_thread_that_caused_it():
     assert results[2] == "c!"
 
 
+def test_as_many_calls_as_workers_run_at_the_same_time():
+    both = threading.Barrier(2)
+
+    def worker(name):
+        def work(requests):
+            both.wait(10)  # passes only when the other worker has a call, too
+            return [f"{name}{request}" for request in requests]
+
+        return work
+
+    combiner = Combiner(worker("a"), worker("b"))
+    results = together(lambda number: combiner(number, number), 2)
+    assert {result[0] for result in results} == {"a", "b"}
+    assert [result[1:] for result in results] == ["0", "1"]
+
+
+def test_two_copies_of_a_codec_give_what_one_gives():
+    copies = [StubCodec(), StubCodec()]
+    shared = SharedCodec(*copies)
+    length = copies[0].facts.lead + 40 * copies[0].facts.hop
+    inputs = [np.random.default_rng(n).normal(0, 0.1, (2, length)).astype(np.float32) for n in range(40)]
+    found = together(lambda number: [shared.encode_windows(x) for x in inputs[number::4]], 4)
+    assert all(copy.calls for copy in copies)
+    for number, codes in enumerate(found):
+        for x, code in zip(inputs[number::4], codes, strict=True):
+            assert np.array_equal(code, StubCodec().encode_windows(x))
+
+
 def test_windows_of_all_threads_are_those_of_each_alone():
     codec, rng = StubCodec(), np.random.default_rng(0)
     shared = SharedCodec(codec)

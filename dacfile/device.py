@@ -1,0 +1,139 @@
+"""The device that networks run on: which one, in which arithmetic, and how arrays get there and back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from dacfile.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+IN_FLIGHT = 2  # at the same time on a CUDA device: the arrays of one travel while the other computes
+LARGEST_BATCH = 64  # windows: more than a few hundred seconds of audio in a call make no device faster
+MEMORY_SHARE = 0.8  # of what is free; the rest is for what other programs take meanwhile
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device for a name: "auto" is CUDA where there is one, else the CPU.
+
+    Raises UsageError when this machine does not have it.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise UsageError(f"no device {device!r} here; use auto, cpu, cuda, cuda:N or mps") from error
+    return found
+
+
+def every_device(device: str) -> list[str]:
+    """Return the names of all devices that a name stands for: of CUDA, unless it is numbered, all there are."""
+    if resolve_device(device) == torch.device("cuda"):
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [device]
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return the arithmetic for a name: "auto" is full float32 everywhere.
+
+    Raises UsageError when the name is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    if precision == "auto" or (precision == "tf32" and device.type != "cuda"):
+        return "fp32"
+    return precision
+
+
+class _Products:
+    """Compute float32 products on CUDA in TF32, or truly in float32, while any thread asks for it.
+
+    PyTorch has one setting for the whole process, and its own default for convolutions is TF32. Threads that want the
+    same share it, those that want the other wait, and the last one out puts back what was there.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._users, self._tf32, self._before = 0, False, (False, False)
+
+    @contextmanager
+    def __call__(self, tf32: bool) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._users or self._tf32 == tf32)
+            if not self._users:
+                self._before, self._tf32 = _allowed(), tf32
+                _allow(tf32, tf32)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                if not self._users:
+                    _allow(*self._before)
+                    self._changed.notify_all()
+
+
+cuda_products = _Products()
+
+
+def _allowed() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def _allow(matmul: bool, convolution: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+
+
+class Transfer:
+    """Call a network with tensors of the host, and return its output there, float32 or integers.
+
+    On CUDA every thread has a stream of its own and page-locked memory, so that the copies of one call run beside the
+    kernels of another; the waiting thread holds no lock of Python's.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._own = threading.local()
+
+    def __call__(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        """Return `network(*inputs)`."""
+        if self.device.type == "cuda":
+            return self._beside_others(network, inputs)
+        return _plain(network(*(tensor.to(self.device) for tensor in inputs))).cpu()
+
+    def _beside_others(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        if not hasattr(self._own, "stream"):
+            torch.cuda.synchronize(self.device)  # the weights came by the common stream, which this one does not await
+            self._own.stream = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self._own.stream):
+            output = _plain(network(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in inputs)))
+            result = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
+            result.copy_(output, non_blocking=True)
+        self._own.stream.synchronize()
+        return result
+
+
+def _plain(output: Tensor) -> Tensor:
+    return output.float() if output.is_floating_point() else output
+
+
+def fitting_batch(device: torch.device, call: Callable[[], object]) -> int:
+    """Return how many windows fit into the free memory of a CUDA device, where `call` takes that of one window."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    call()
+    window = torch.cuda.max_memory_allocated(device) - before
+    free, _ = torch.cuda.mem_get_info(device)
+    return batch_for(free, window)
+
+
+def batch_for(free: int, window: int) -> int:
+    """Return the batch for `free` bytes, of which each of the calls at the same time takes `window` bytes a window."""
+    return max(1, min(LARGEST_BATCH, int(free * MEMORY_SHARE / IN_FLIGHT / max(window, 1))))
