@@ -66,14 +66,21 @@ def decoder_alone(
 BUNDLED_44K = TrainingConfig(
     LappedConfig(rate=44100, hop=512, codebooks=9),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
-    steps=36400,
-    decay_share=0.24,
-    stft_weight=10.0,
-    loudness_weight=10.0,
+    steps=46000,
+    decay_share=0.16,
+    stft_weight=6.0,
+    loudness_weight=7.0,
+    similarity_weight=20.0,
     quantizer_dropout=0.3,
 )
 BUNDLED_24K = TrainingConfig(
-    LappedConfig(rate=24000, hop=320, codebooks=32, split=100), steps=1500, decay_share=0.7, quantizer_dropout=0.4
+    LappedConfig(rate=24000, hop=320, codebooks=32, split=100),
+    steps=7100,
+    decay_share=0.5,
+    stft_weight=5.0,
+    loudness_weight=5.0,
+    similarity_weight=15.0,
+    quantizer_dropout=0.4,
 )
 BUNDLED_16K = TrainingConfig(
     LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
@@ -86,9 +93,9 @@ BUNDLED_16K = TrainingConfig(
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 3400, stft_weight=14.0, loudness_weight=12.0),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 3200, stft_weight=16.0, loudness_weight=10.0),
     "24k": BUNDLED_24K,
-    "24k-decoder": decoder_alone(BUNDLED_24K, 1500),
+    "24k-decoder": decoder_alone(BUNDLED_24K, 1500, stft_weight=8.0, loudness_weight=5.0),
     "16k": BUNDLED_16K,
     "16k-decoder": decoder_alone(BUNDLED_16K, 1500, stft_weight=10.0, loudness_weight=12.0),
 }
