@@ -87,3 +87,11 @@ def test_other_options_than_before_are_told(clips, tmp_path, dacz, before, after
     assert words in again.out
     assert ("overwrite" in again.out) == ("overwrite" in words)
     assert target.read_bytes() == made
+
+
+def test_silence_has_any_number_of_codebooks(tmp_path, dacz):
+    soundfile.write(tmp_path / "silent.wav", np.zeros((44100, 2)), 44100)
+    for count in (4, 9):
+        again = dacz("compress", tmp_path / "silent.wav", "-o", tmp_path / "a.dacz", "--codebooks", count, "--json")
+        assert again.code == 0
+        assert "overwrite" not in again.out
