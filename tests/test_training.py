@@ -367,3 +367,19 @@ def test_bundled_configurations_are_the_published_ones(name: str, facts: tuple[i
     model = CONFIGS[name].model
     assert (model.rate, model.hop, model.codebooks) == facts
     assert model.codebook_size == 1024
+
+
+def test_decoders_for_the_same_codes_can_be_mixed(trainer: Trainer, tmp_path: Path) -> None:
+    name = "decoder.project.bias"
+    trainer.save(tmp_path / "a.pt")
+    trainer.average.state_dict()[name].add_(1.0)
+    trainer.save(tmp_path / "b.pt")
+    export_weights(tmp_path / "a.pt", tmp_path / "a.safetensors", {})
+    export_weights(tmp_path / "a.pt", tmp_path / "mixed.safetensors", {}, tmp_path / "b.pt", 0.25)
+    alone, mixed = (load_model(tmp_path / f"{stem}.safetensors")[0].state_dict() for stem in ("a", "mixed"))
+    torch.testing.assert_close(mixed[name], alone[name] + 0.25, atol=1e-3, rtol=0)
+    assert all(torch.equal(tensor, alone[other]) for other, tensor in mixed.items() if other != name)
+    trainer.average.state_dict()["quantizer.stages.0.codebook"].add_(1.0)
+    trainer.save(tmp_path / "c.pt")
+    with pytest.raises(ModelMismatch, match="same codes"):
+        export_weights(tmp_path / "a.pt", tmp_path / "no.safetensors", {}, tmp_path / "c.pt")

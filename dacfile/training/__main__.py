@@ -157,6 +157,8 @@ def add_codec_commands(commands: Commands) -> None:
     command.add_argument("--description", default="")
     command.add_argument("--licence", default="")
     command.add_argument("--source", default="dacfile", help="who trained it, on what")
+    command.add_argument("--towards", type=Path, help="mix its decoder with that of another run of the decoder alone")
+    command.add_argument("--share", type=float, default=0.5, help="how much of that one; 0 to 1")
     command.set_defaults(action=export)
 
 
@@ -196,7 +198,8 @@ def add_prior_commands(commands: Commands) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write the weights of a run as a native file."""
     people = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
-    export_weights(arguments.run / CHECKPOINT, arguments.target, people)
+    towards = arguments.towards / CHECKPOINT if arguments.towards else None
+    export_weights(arguments.run / CHECKPOINT, arguments.target, people, towards, arguments.share)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -12,16 +13,35 @@ import torch
 from tqdm import tqdm
 
 from dacfile.audio.stereo import LevelMeter, plan_channels
+from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import save_native
 
 PAIR_COPIES = 4
+DECODER = "decoder."  # what the names of its weights begin with
 
 
-def export_weights(checkpoint: Path, target: Path, people: Mapping[str, str]) -> bytes:
-    """Write the averaged weights of a checkpoint as a native weights file; return the model's id."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def export_weights(
+    checkpoint: Path, target: Path, people: Mapping[str, str], towards: Path | None = None, share: float = 0.5
+) -> bytes:
+    """Write the averaged weights of a checkpoint as a native weights file; return the model's id.
+
+    `towards` is the checkpoint of another run of the decoder alone from the same weights: the decoder is then taken
+    `share` of the way to that one's. Raises ModelMismatch when it has another encoder or other codebooks.
+    """
+    state, other = _averages(checkpoint), _averages(towards or checkpoint)
+    for name, tensor in state["average"].items():
+        if name.startswith(DECODER) and tensor.is_floating_point():
+            tensor.lerp_(other["average"][name], share)
+        elif not torch.equal(tensor, other["average"][name]):
+            raise ModelMismatch(f"{name} differs: only decoders for the same codes can be mixed")
     return save_native(target, state["config"], state["average"], people)
+
+
+def _averages(checkpoint: Path) -> dict[str, Any]:
+    """Return a checkpoint, its "config" and "average" among the rest."""
+    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return state
 
 
 @torch.inference_mode()
