@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import RecodeSettings, Repack, RepackSettings, existing_output, has_depth
+from dacfile.repack import RecodeSettings, Repack, RepackSettings, deepest_layer, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.verification import complete_head, verify_file
 
@@ -163,8 +163,9 @@ class _Compress:
         if self.wanted_model not in (None, head.model_id):
             return f"another model than {self.settings.model}"
         options = self.settings.options
-        if options and options.codebooks is not None and not has_depth(target, options.codebooks):
-            return f"other than {options.codebooks} codebooks"
+        wanted = options.codebooks if options else None
+        if wanted is not None and deepest_layer(target, wanted) not in (0, wanted):
+            return f"other than {wanted} codebooks"
         if options and options.bitrate is not None and head.nominal_bitrate > options.bitrate * 1000:
             return f"{head.nominal_bitrate / 1000:.3g} kbit/s in place of {options.bitrate:g}"
         return ""

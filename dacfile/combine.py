@@ -97,16 +97,15 @@ class Combiner(Generic[Request, Result]):
 class SharedCodec:
     """A codec whose windows of equal shape, from all threads, are coded together.
 
-    There may be several copies of it, one for each device; each does as many calls at the same time as it says in
-    `in_flight`, by default one.
+    There may be several copies of it, one for each device; each does as many calls at the same time as the first
+    one says in `in_flight`, by default one.
     """
 
     def __init__(self, codec: WindowCodec, *others: WindowCodec) -> None:
         self.facts, self.name, self.id = codec.facts, codec.name, codec.id
         self.batch = getattr(codec, "batch", 1)
         self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
-        rounds = range(max(getattr(copy, "in_flight", 1) for copy in (codec, *others)))
-        copies = [copy for turn in rounds for copy in (codec, *others) if turn < getattr(copy, "in_flight", 1)]
+        copies = (codec, *others) * getattr(codec, "in_flight", 1)
         self._encode: Combiner[np.ndarray, np.ndarray] = Combiner(*(partial(_encode_all, copy) for copy in copies))
         self._decode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_decode_all, copy) for copy in copies))
 

@@ -93,21 +93,18 @@ def existing_output(task: Task, exists: str) -> FileSkipped | bool:
     return FileSkipped(task.source, f"{task.target.name} exists", done=True)
 
 
-def deepest_layer(path: Path) -> int:
-    """Return the largest number of layers of any channel and block; reads and checks the whole file."""
-    with Reader(path) as reader:
-        return max((len(channel.layers) for block in reader.blocks() for channel in block.channels), default=0)
+def deepest_layer(path: Path, enough: int | None = None) -> int:
+    """Return the largest number of layers of any channel and block; 0 for silence.
 
-
-def has_depth(path: Path, codebooks: int) -> bool:
-    """Say whether the deepest channel has just so many layers, or none because all is silent; reads what it must."""
+    Reads and checks the whole file, or what it takes to find `enough` layers.
+    """
     deepest = 0
     with Reader(path) as reader:
-        for number in range(reader.block_count):
-            deepest = max(deepest, *(len(channel.layers) for channel in reader.block(number).channels))
-            if deepest >= codebooks:
+        for block in reader.blocks():
+            deepest = max(deepest, *(len(channel.layers) for channel in block.channels))
+            if enough is not None and deepest >= enough:
                 break
-    return deepest in (0, codebooks)
+    return deepest
 
 
 def copy_mode(source: Path, stream: BinaryIO) -> None:

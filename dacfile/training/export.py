@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from dacfile.audio.stereo import LevelMeter, plan_channels
@@ -29,19 +29,19 @@ def export_weights(
     `towards` is the checkpoint of another run of the decoder alone from the same weights: the decoder is then taken
     `share` of the way to that one's. Raises ModelMismatch when it has another encoder or other codebooks.
     """
-    state, other = _averages(checkpoint), _averages(towards or checkpoint)
-    for name, tensor in state["average"].items():
-        if name.startswith(DECODER) and tensor.is_floating_point():
-            tensor.lerp_(other["average"][name], share)
-        elif not torch.equal(tensor, other["average"][name]):
-            raise ModelMismatch(f"{name} differs: only decoders for the same codes can be mixed")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if towards is not None:
+        other = torch.load(towards, map_location="cpu", weights_only=True)
+        _mix_decoders(state["average"], other["average"], share)
     return save_native(target, state["config"], state["average"], people)
 
 
-def _averages(checkpoint: Path) -> dict[str, Any]:
-    """Return a checkpoint, its "config" and "average" among the rest."""
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return state
+def _mix_decoders(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float) -> None:
+    for name, tensor in weights.items():
+        if name.startswith(DECODER) and tensor.is_floating_point():
+            tensor.lerp_(others[name], share)
+        elif not torch.equal(tensor, others[name]):
+            raise ModelMismatch(f"{name} differs: only decoders for the same codes can be mixed")
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dacfile.training.spectra import frames, real_transform
+from dacfile.training.spectra import band_powers
 
 WINDOW_SECONDS = 0.032
 BAND_BARK = 0.5
@@ -107,8 +107,7 @@ class LoudnessLoss(nn.Module):
 
     def intensity(self, samples: Tensor) -> Tensor:
         """Return intensities [B, frames, bands] in units of 0 dB, half-overlapping frames."""
-        spectrum = real_transform(frames(samples, self.window, overlap=2))[..., : len(self.bands)]
-        return torch.view_as_real(spectrum).square().sum(-1) @ self.bands
+        return band_powers(samples, self.window, self.bands, overlap=2)
 
     def loudness(self, intensity: Tensor) -> Tensor:
         """Return loudness in sone per Bark."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacfile.training.spectra import OVERLAP, frames, real_transform
+from dacfile.training.spectra import OVERLAP, band_powers
 
 WINDOW_SECONDS = 0.08
 BANDS, LOWEST_HZ, HIGHEST_HZ = 32, 50.0, 24000.0
@@ -71,9 +71,7 @@ class SimilarityLoss(nn.Module):
 
     def level(self, samples: Tensor) -> Tensor:
         """Return levels [B, frames, bands]."""
-        spectrum = real_transform(frames(samples, self.window))
-        power = torch.view_as_real(spectrum).square().sum(-1) @ self.bands
-        return 5 * power.clamp_min(1e-10).log10()
+        return 5 * band_powers(samples, self.window, self.bands).clamp_min(1e-10).log10()
 
     def local(self, levels: Tensor) -> Tensor:
         """Return weighted means [..., frames, bands] over each value and its eight neighbours."""

@@ -90,3 +90,9 @@ def real_transform(windowed: Tensor) -> Tensor:
 def magnitude(spectrum: Tensor) -> Tensor:
     """Return the magnitude, real [...], of a complex spectrum [...]."""
     return cast(Tensor, _Magnitude.apply(spectrum))
+
+
+def band_powers(samples: Tensor, window: Tensor, bands: Tensor, overlap: int = OVERLAP) -> Tensor:
+    """Return powers [B, frames, bands] of samples [B, n], where `bands` [bins, bands] weighs the lowest bins."""
+    spectrum = real_transform(frames(samples, window, overlap))[..., : len(bands)]
+    return torch.view_as_real(spectrum).square().sum(-1) @ bands
