@@ -25,6 +25,7 @@ from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.verification import complete_head, verify_file
 
 if TYPE_CHECKING:
+    from dacfile.coders import Coders
     from dacfile.compressor import CompressOptions
     from dacfile.container import Head
     from dacfile.decompressor import DecompressOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 EXISTS = ("skip", "overwrite", "fail")
 MAX_JOBS = 16  # chosen for the user; each takes memory, and Python itself does not scale further
 SMALL_BYTES = 1 << 18  # of .dacz in flight: short files are decoded faster together (dacfile.combine)
+MANY_CORES = 4  # from here on threads wait more for each other than processes cost
 SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
 FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
 Report = Callable[[float, float | None], None]
@@ -46,7 +48,8 @@ class CompressSettings:
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source (implies verify).
+    remove: then delete the source (implies verify). coders: processes for entropy coding; 0 leaves it to the threads,
+    None takes one a core where there are many.
     """
 
     model: str = "auto"
@@ -58,17 +61,22 @@ class CompressSettings:
     check: bool = False
     verify: bool = False
     remove: bool = False
+    coders: int | None = None
     codec: WindowCodec | None = field(default=None, compare=False)  # used for every file, whatever `model` says
 
 
 @dataclass(frozen=True)
 class DecompressSettings:
-    """How to decompress: `options` as `decompress_file` has them; exists: "skip" leaves any output that is there."""
+    """How to decompress: `options` as `decompress_file` has them; exists: "skip" leaves any output that is there.
+
+    coders: as in `CompressSettings`.
+    """
 
     options: DecompressOptions | None = None
     device: str = "auto"
     precision: str = "auto"
     exists: str = "skip"
+    coders: int | None = None
     codec: WindowCodec | None = field(default=None, compare=False)
 
 
@@ -136,6 +144,14 @@ def _jobs(plan: Plan, wanted: int, small: int) -> int:
     return max(1, min(wanted or min(max(cores(), small // max(largest, 1)), MAX_JOBS), len(plan.tasks)))
 
 
+def _coders(wanted: int | None, jobs: int) -> Coders:
+    from dacfile.coders import Coders
+    from dacfile.installed import cores
+
+    chosen = cores() if cores() >= MANY_CORES else 0
+    return Coders(min(chosen, jobs) if wanted is None else wanted)
+
+
 class _Compress:
     """The action of `compress`."""
 
@@ -144,6 +160,7 @@ class _Compress:
 
         self.settings = settings
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
+        self.coders = _coders(settings.coders, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
         if self.settings.exists != "skip":
@@ -197,6 +214,7 @@ class _Compress:
 
         codec = self.codecs.for_source(self.settings.model, lambda: _rate_of(source))
         prior = default_prior(codec.name, codec.id) if self.settings.prior else None
+        prior = prior and self.coders.remote(prior)
         begin = time.monotonic()
         done = compress_file(source, stream, codec, prior, self.settings.options, progress)
         notes = done.notes
@@ -226,6 +244,7 @@ class _Decompress:
         self.settings = settings
         self.shared: dict[bytes, Prior] = {}  # by id
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
+        self.coders = _coders(settings.coders, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
         return existing_output(task, self.settings.exists)
@@ -249,7 +268,7 @@ class _Decompress:
 
         def find_prior(head: Head) -> Prior | None:
             prior = prior_of(head, source)
-            return self.shared.setdefault(prior.id, SharedPrior(prior)) if prior else None
+            return self.shared.setdefault(prior.id, SharedPrior(self.coders.remote(prior))) if prior else None
 
         done = decompress_file(source, stream, find_codec, find_prior, self.settings.options, progress)
         return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)

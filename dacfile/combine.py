@@ -133,7 +133,8 @@ def _decode_all(codec: WindowCodec, inputs: list[_Windows]) -> list[np.ndarray]:
 class SharedPrior:
     """A prior that decodes the blocks of all threads together when each has only a few: one step a frame for all.
 
-    Encoding has no such steps and stays each thread's own.
+    Encoding has no such steps and stays each thread's own. As many calls run at the same time as the prior says in
+    `in_flight`, by default one.
     """
 
     def __init__(self, prior: Prior, few: int = FEW_BLOCKS) -> None:
@@ -141,7 +142,8 @@ class SharedPrior:
         self.config, self.info = prior.config, prior.info
         self.encode_layers = prior.encode_layers
         self._prior, self._few = prior, few
-        self._decode: Combiner[_Blocks, list[list[np.ndarray]]] = Combiner(self._decode_all)
+        workers = [self._decode_all] * getattr(prior, "in_flight", 1)
+        self._decode: Combiner[_Blocks, list[list[np.ndarray]]] = Combiner(*workers)
 
     def decode_layers(
         self, payloads: Sequence[Sequence[Sequence[Known]]], frames: Sequence[int], first_frames: Sequence[int]

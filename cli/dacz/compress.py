@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacfile.errors import UsageError
-from dacz.options import AsJson, Device, DryRun, Exists, ExistsOption, FilesFrom, Inputs, Jobs, Out, Precision, Quiet
+from dacz.options import (
+    AsJson,
+    CodersOption,
+    Device,
+    DryRun,
+    Exists,
+    ExistsOption,
+    FilesFrom,
+    Inputs,
+    Jobs,
+    Out,
+    Precision,
+    Quiet,
+)
 from dacz.text import plural
 
 if TYPE_CHECKING:
@@ -27,6 +40,7 @@ def command(
     device: Device = "auto",
     precision: Precision = "auto",
     jobs: Jobs = 0,
+    coders: CodersOption = None,
     exists: ExistsOption = Exists.skip,
     check: Annotated[bool, typer.Option("--check", help="Skip by the samples of the source, not by its time.")] = False,
     files_from: FilesFrom = None,
@@ -59,6 +73,7 @@ def command(
         check=check,
         verify=verify,
         remove=remove,
+        coders=coders,
     )
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from dacz.options import AsJson, Device, DryRun, Exists, ExistsOption, FilesFrom, Inputs, Jobs, Out, Precision, Quiet
+from dacz.options import (
+    AsJson,
+    CodersOption,
+    Device,
+    DryRun,
+    Exists,
+    ExistsOption,
+    FilesFrom,
+    Inputs,
+    Jobs,
+    Out,
+    Precision,
+    Quiet,
+)
 
 
 def command(
@@ -24,6 +37,7 @@ def command(
     device: Device = "auto",
     precision: Precision = "auto",
     jobs: Jobs = 0,
+    coders: CodersOption = None,
     exists: ExistsOption = Exists.skip,
     files_from: FilesFrom = None,
     dry_run: DryRun = False,
@@ -41,7 +55,9 @@ def command(
     from dacz.common import gather
 
     options = DecompressOptions(codebooks=codebooks, start=start, duration=duration, format=wanted, force=force)
-    settings = batch.DecompressSettings(options=options, device=device, precision=precision, exists=exists.value)
+    settings = batch.DecompressSettings(
+        options=options, device=device, precision=precision, exists=exists.value, coders=coders
+    )
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
         suffixes = tuple(SUFFIXES.values())

@@ -27,6 +27,15 @@ Out = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, tf32 or bf16.")]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", min=0, help="Files worked on at the same time; 0: chosen for you.")]
+CodersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--coders",
+        min=0,
+        help="Processes for entropy coding; default: one a core, from four cores on.",
+        show_default=False,
+    ),
+]
 ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]
 FilesFrom = Annotated[
     Path | None, typer.Option(help="Read more inputs from this file, one a line or NUL-separated; - for stdin.")

@@ -34,7 +34,7 @@ class SamplerConfig:
     equalise: float = 0.15
     low_pass: float = 0.05
     # Share of segments made by formula in place of recorded.
-    synthetic: float = 0.06
+    synthetic: float = 0.08
 
 
 class Batch(NamedTuple):

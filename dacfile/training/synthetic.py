@@ -24,7 +24,7 @@ def tones(samples: int, random: np.random.Generator) -> np.ndarray:
     """Return one to six partials: steady, gliding down, or struck and ringing."""
     time, audio = np.arange(samples), np.zeros(samples)
     for _ in range(random.integers(1, 7)):
-        cycles = log_uniform(LOWEST, HIGHEST, random) * time
+        cycles = partial(random) * time
         if random.random() < 0.2:
             cycles *= 1 - 0.5 * random.random() * time / samples  # glides down, by less than its own frequency
         wave = np.sin(2 * np.pi * (cycles + random.random()))
@@ -32,6 +32,11 @@ def tones(samples: int, random: np.random.Generator) -> np.ndarray:
             wave *= ringing(time - random.integers(0, max(1, samples * 2 // 3)), log_uniform(2e3, 4e4, random))
         audio += wave * 10 ** (-random.uniform(0, 20) / 20)
     return audio
+
+
+def partial(random: np.random.Generator) -> float:
+    """Return a frequency: every octave equally likely or, as often, every hertz: half of the band is one octave."""
+    return log_uniform(LOWEST, HIGHEST, random) if random.random() < 0.5 else random.uniform(LOWEST, HIGHEST)
 
 
 def clicks(samples: int, random: np.random.Generator) -> np.ndarray:
