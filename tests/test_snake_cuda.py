@@ -1,4 +1,4 @@
-"""Snake in one kernel: what it computes, in Triton's interpreter, and that PyTorch's kernels stand in without Triton."""
+"""Snake in one kernel: what it computes, in Triton's interpreter, and what stands in for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ for batch, channels, length in ((2, 5, 2 * BLOCK + 7), (3, 2, BLOCK), (1, 3, 1),
     x = 3 * torch.randn(batch, channels, 2 * length)[..., ::2]
     torch.testing.assert_close(snake(x, layer.alpha, SNAKE_EPSILON), layer(x), rtol=1e-6, atol=2e-6)
     half = x.bfloat16()
-    torch.testing.assert_close(snake(half, layer.alpha, SNAKE_EPSILON).float(), layer(half.float()), rtol=1e-2, atol=1e-2)
+    found = snake(half, layer.alpha, SNAKE_EPSILON)
+    assert found.dtype == half.dtype
+    torch.testing.assert_close(found.float(), layer(half.float()), rtol=1e-2, atol=1e-2)
 """
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton comes with PyTorch for CUDA")
