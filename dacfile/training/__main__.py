@@ -27,6 +27,8 @@ Experiments change any number of dacfile/training/config.py, and are judged on a
     python -m dacfile.training codec 44k runs/cache/44100 runs/a --steps 400 --set learning_rate=5e-4 --set batch=8
     python -m dacfile.training export runs/a runs/a.safetensors
     python -m dacfile.training validate runs/a.safetensors runs/cache/44100 --pesq
+
+`--set decoder_only=true` keeps the codes, and so the prior, as they are; `--set adversarial_from=0` adds discriminators.
 """
 
 from __future__ import annotations
@@ -63,10 +65,6 @@ def train_codec(arguments: argparse.Namespace) -> None:
     config = CONFIGS[arguments.name]
     if arguments.steps:
         config = replace(config, steps=arguments.steps)
-    if arguments.adversarial_from is not None:
-        config = replace(config, adversarial_from=arguments.adversarial_from)
-    if arguments.decoder_only:
-        config = replace(config, decoder_only=True)
     config = replace(config, **dict(arguments.set))
     trainer = Trainer(config, Corpus(arguments.cache), arguments.device)
     if (arguments.run / CHECKPOINT).exists():
@@ -143,8 +141,6 @@ def add_codec_commands(commands: Commands) -> None:
     command.add_argument("run", type=Path)
     command.add_argument("--steps", type=int, help="steps in all, those already made included")
     command.add_argument("--weights", type=Path, help="start from these weights")
-    command.add_argument("--adversarial-from", type=int, help="step at which discriminators join")
-    command.add_argument("--decoder-only", action="store_true", help="keep the codes, and so the prior, as they are")
     command.add_argument(
         "--set", type=setting, action="append", default=[], help="change any number of the configuration: NAME=VALUE"
     )
