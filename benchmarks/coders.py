@@ -23,7 +23,7 @@ import soundfile
 import soxr
 import torch
 
-from dacfile.codec import load_codec
+from dacfile.api import load_codec
 from dacfile.compressor import CompressOptions, compress_file
 from dacfile.decompressor import DecompressOptions, decompress_file
 from dacfile.entropy import Prior

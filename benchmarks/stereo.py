@@ -21,8 +21,9 @@ import soundfile
 import soxr
 import torch
 
+from dacfile.api import load_codec
 from dacfile.audio.stereo import ChannelPlan, LevelMeter, Levels, plan_channels
-from dacfile.codec import Codec, load_codec
+from dacfile.codec import Codec
 from dacfile.entropy import Prior, encode_blocks
 from dacfile.model.facts import SIDE
 from dacfile.priors import named_prior

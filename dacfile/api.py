@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dacfile.atomic import AtomicFile
+from dacfile.installed import default_prior, prior_of, rdo_weight
 from dacfile.opened import DaczFile
 from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file
 
@@ -35,22 +36,22 @@ def compress(
     device: str = "auto",
     precision: str = "auto",
     prior: bool = True,
+    rdo: float | None = None,
     overwrite: bool = False,
     codec: WindowCodec | None = None,
 ) -> Path:
     """Compress an audio file and return the path of the output: `song.flac` becomes `song.flac.dacz`.
 
     `codebooks` caps the layers of every channel, `bitrate` the nominal kbit/s of the file; `stereo` is "auto", "lr" or
-    "ms"; without `prior` codes are stored raw. `codec` (as `load_codec` returns it) replaces model, device and
-    precision. The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and
-    `overwrite` is false, and OSError.
+    "ms"; without `prior` codes are stored raw. `rdo` is what a bit weighs when codes are chosen; 0 takes the nearest
+    ones, None the default. `codec` (as `load_codec` returns it) replaces model, device, precision and rdo. The output
+    is complete or absent. Raises DaczError, of which OutputExists when it is there already and `overwrite` is false,
+    and OSError.
     """
-    from dacfile.installed import default_prior
-
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
     if codec is None:
-        codec = _codecs(device, precision).for_source(model, lambda: _rate_of(path))
+        codec = _codecs(device, precision, rdo_weight(rdo, prior)).for_source(model, lambda: _rate_of(path))
     found = default_prior(codec.name, codec.id) if prior else None
     with AtomicFile(output, overwrite=overwrite) as stream:
         compress_file(path, stream, codec, found, CompressOptions(codebooks, bitrate, stereo))
@@ -77,11 +78,9 @@ def decompress(
     `start` and `duration` are seconds; with `force` what is intact of a damaged file is decoded, what is lost becomes
     silence. Otherwise as `compress`.
     """
-    from dacfile.installed import prior_of
-
     path = Path(source)
     output = Path(target) if target is not None else _audio_path(path, format)
-    find = (lambda head: codec) if codec is not None else _codecs(device, precision).for_head
+    find = (lambda head: codec) if codec is not None else _codecs(device, precision, rdo_weight()).for_head
     options = DecompressOptions(codebooks, start, duration, format, force)
     with AtomicFile(output, overwrite=overwrite) as stream:
         decompress_file(path, stream, find, partial(prior_of, near=source), options)
@@ -103,7 +102,7 @@ def read(
     Only the blocks that are needed are read. Raises DaczError, OSError.
     """
     with DaczFile(path) as file:
-        used = codec or _codecs(device, precision).for_head(file.head)
+        used = codec or _codecs(device, precision, rdo_weight()).for_head(file.head)
         nothing = np.zeros((0, file.channels), np.float32)
         return np.concatenate([nothing, *file.blocks(start, stop, codebooks, used)]), file.rate
 
@@ -128,7 +127,6 @@ def write(
     undone. 65,535 stands for layers that are left out, and for silent channels, in whole blocks of about 20 s. Raises
     UsageError for codes that are not this codec's or have another length, otherwise as `compress`.
     """
-    from dacfile.installed import default_prior
     from dacfile.tokens import Origin, write_codes
 
     gains = None if gains_db is None else tuple(gains_db)
@@ -161,18 +159,25 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
 
     origin = None if source is None else Path(source)
     if deep:
-        return verify_deep(Path(path), _codecs("auto", "auto"), origin)
+        return verify_deep(Path(path), _codecs("auto", "auto", rdo_weight()), origin)
     result = verify_file(Path(path))
     if origin is not None:
         check_source(Path(path), origin)
     return result
 
 
-def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto") -> Codec:
-    """Load a model by name, id or weights file, ready to encode and decode arrays; imports torch."""
+def load_codec(
+    model: str | Path | bytes, device: str = "auto", precision: str = "auto", rdo: float | None = None
+) -> Codec:
+    """Load a model by name, id or weights file, ready to encode and decode arrays; imports torch.
+
+    `rdo` as in `compress`.
+    """
     from dacfile.codec import load_codec as load
 
-    return load(model, device, precision)
+    codec = load(model, device, precision)
+    codec.economise(partial(default_prior, codec.name, codec.id), rdo_weight(rdo))
+    return codec
 
 
 def _rate_of(path: Path) -> int:
@@ -192,7 +197,7 @@ def _audio_path(path: Path, wanted: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _codecs(device: str, precision: str) -> Codecs:
+def _codecs(device: str, precision: str, rdo: float) -> Codecs:
     from dacfile.installed import Codecs
 
-    return Codecs(device, precision)
+    return Codecs(device, precision, rdo=rdo)

@@ -48,8 +48,9 @@ class CompressSettings:
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source (implies verify). coders: processes for entropy coding; 0 leaves it to the threads,
-    None takes one a core where there are many.
+    remove: then delete the source (implies verify). rdo: what a bit weighs when codes are chosen
+    (`dacfile.model.rdo`); 0 takes the nearest ones, None the default. coders: processes for entropy coding; 0 leaves
+    it to the threads, None takes one a core where there are many.
     """
 
     model: str = "auto"
@@ -57,6 +58,7 @@ class CompressSettings:
     device: str = "auto"
     precision: str = "auto"
     prior: bool = True
+    rdo: float | None = None
     exists: str = "skip"
     check: bool = False
     verify: bool = False
@@ -156,10 +158,11 @@ class _Compress:
     """The action of `compress`."""
 
     def __init__(self, settings: CompressSettings, jobs: int = 1) -> None:
-        from dacfile.installed import Codecs
+        from dacfile.installed import Codecs, rdo_weight
 
         self.settings = settings
-        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
+        rdo = rdo_weight(settings.rdo, settings.prior)
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo)
         self.coders = _coders(settings.coders, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:

@@ -20,6 +20,8 @@ from dacfile.device import (
     resolve_device,
     resolve_precision,
 )
+from dacfile.entropy import Prior
+from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import UsageError
 from dacfile.model import lapped_cpu, rows_cpu, store
 from dacfile.model.base import Model
@@ -27,6 +29,7 @@ from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
 from dacfile.model.lapped import Lapped
+from dacfile.model.rdo import Prices, Thrift, plain_product
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
 
@@ -61,8 +64,27 @@ class Codec:
         self.batch = batch or (1 if self.device.type == "cpu" else LARGEST_BATCH)
         self.in_flight = IN_FLIGHT if self.device.type == "cuda" else 1
         self._call = Transfer(self.device)
+        self._economising = threading.Lock()
+        self._prior: Callable[[], Prior | None] | None = None
+        self._rdo_weight = 0.0
         self._measuring = threading.Lock()
         self._to_measure = {"encode", "decode"} if self.device.type == "cuda" and not batch else set[str]()
+
+    def economise(self, prior: Callable[[], Prior | None], weight: float) -> None:
+        """Choose codes by what a prior would spend on them, too (`dacfile.model.rdo`), where model and prior allow it.
+
+        `prior` is called at the first encoding. `weight` 0 leaves the nearest codes; more makes smaller, worse files.
+        """
+        self._prior, self._rdo_weight = prior if weight else None, weight
+
+    def _choose_codes(self) -> None:
+        with self._economising:
+            prior = self._prior() if self._prior else None
+            self._prior = None
+            if isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped):
+                product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
+                prices = Prices(prior, self.device, product)
+                self.network.choice = Thrift(prices, self.model.quantizer, self._rdo_weight)  # type: ignore[assignment]
 
     @property
     def rate(self) -> int:
@@ -90,6 +112,7 @@ class Codec:
 
     def encode_windows(self, x: np.ndarray) -> np.ndarray:
         """Encode windows of samples float32 [B, lead + L * hop] to codes uint16 [B, K, L]."""
+        self._choose_codes()
         codes = self._in_batches(self.network.encode, torch.from_numpy(np.ascontiguousarray(x, np.float32)))
         return codes.astype(np.uint16)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacfile.combine import SharedCodec
 from dacfile.container import CODER_RAW, Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
-from dacfile.errors import ModelMismatch, PriorNotFound
+from dacfile.errors import ModelMismatch, PriorNotFound, UsageError
 
 if TYPE_CHECKING:
     from dacfile.stream import WindowCodec
@@ -22,6 +23,7 @@ PRIOR_FOLDER = ".dacz"  # beside or above files: the priors of an archive
 # Sources up to this rate (Hz) take this model when none is named; a slower model would cut off what they hold.
 _BY_RATE = ((16_000, "16k"), (24_000, "24k"))
 _LARGEST = "44k"
+RDO_WEIGHT = 0.5  # of a bit when codes are chosen (dacfile.model.rdo); docs/decisions.md tells what it buys
 _loading_prior = threading.Lock()
 
 
@@ -29,13 +31,19 @@ class Codecs:
     """Codecs by name or id, each loaded when it is first needed; `only` is used for everything when it is given.
 
     `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them.
-    Raises ModelNotFound, ModelMismatch or UnsafeWeights from both methods.
+    `rdo` is what a bit weighs when they choose codes; 0 takes the nearest. Raises ModelNotFound, ModelMismatch or
+    UnsafeWeights from both methods.
     """
 
     def __init__(
-        self, device: str = AUTO, precision: str = AUTO, only: WindowCodec | None = None, jobs: int = 1
+        self,
+        device: str = AUTO,
+        precision: str = AUTO,
+        only: WindowCodec | None = None,
+        jobs: int = 1,
+        rdo: float = RDO_WEIGHT,
     ) -> None:
-        self._device, self._precision, self._only, self._jobs = device, precision, only, jobs
+        self._device, self._precision, self._only, self._jobs, self._rdo = device, precision, only, jobs, rdo
         self._loaded: dict[str | bytes, WindowCodec] = {}
         self._guard = threading.Lock()
 
@@ -71,10 +79,22 @@ class Codecs:
                 from dacfile.device import every_device
 
                 codec, *others = (load_codec(key, name, self._precision) for name in every_device(self._device))
+                for each in (codec, *others):
+                    each.economise(partial(default_prior, codec.name, codec.id), self._rdo)
                 # A CPU gains nothing from large batches, any other device is fast only with them.
                 self._loaded[key] = codec if codec.device.type == "cpu" else SharedCodec(codec, *others)
                 share_cores(self._jobs)
             return self._loaded[key]
+
+
+def rdo_weight(wanted: float | None = None, prior: bool = True) -> float:
+    """Return what a bit weighs when codes are chosen: what is wanted, else the default; nothing without a prior.
+
+    Raises UsageError for a negative weight.
+    """
+    if wanted is not None and not 0 <= wanted < math.inf:
+        raise UsageError(f"a bit cannot weigh {wanted:g} when codes are chosen; 0 takes the nearest ones")
+    return (RDO_WEIGHT if wanted is None else wanted) if prior else 0.0
 
 
 def cores() -> int:

@@ -48,6 +48,12 @@ def command(
     remove: Annotated[bool, typer.Option("--rm", help="Delete each source after its output was verified.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --rm.")] = False,
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
+    rdo: Annotated[
+        float | None,
+        typer.Option(
+            help="What a bit weighs when codes are chosen; 0: nearest codes, larger files.", show_default=False
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -73,6 +79,7 @@ def command(
         check=check,
         verify=verify,
         remove=remove,
+        rdo=rdo,
         coders=coders,
     )
     sources = gather(inputs, files_from)

@@ -31,7 +31,7 @@ class NetworkPrior:
         self.tensors = dict(tensors)
         self.info = dict(info or {})
         self.id = content_id(self.config, self.tensors)
-        self._network = Network(sizes, tensors, exponents)
+        self.network = Network(sizes, tensors, exponents)
 
     def encode_layers(self, blocks: Sequence[Channels], first_frames: Sequence[int]) -> list[list[list[bytes]]]:
         """Return the range-coded bytes `[block][channel][layer]`; see `Prior`."""
@@ -39,7 +39,7 @@ class NetworkPrior:
 
     def _encode_block(self, block: Channels, first: int) -> list[list[bytes]]:
         channels = [np.zeros((0, 0), np.uint16) if codes is None else codes for codes in block]
-        lanes = lanes_of(self._network, channels, first)
+        lanes = lanes_of(self.network, channels, first)
         streams: list[list[bytes]] = [[] for _ in block]
         for k in range(max((lane.depth for lane in lanes), default=0)):
             for lane, out in zip(lanes, streams, strict=True):
@@ -50,14 +50,14 @@ class NetworkPrior:
         return streams
 
     def _encode_layer(self, lane: Lane, k: int) -> bytes:
-        layer = self._network.layers[k]
+        layer = self.network.layers[k]
         positions = layer.position[lane.codes[k]]
         groups, members = positions // self.sizes.members, positions % self.sizes.members
         sums = lane.sums(k, 0, lane.frames)
-        self._network.add_past(k, sums, lane.codes[k])
+        self.network.add_past(k, sums, lane.codes[k])
         values = floored(sums, 0, LIMIT)
-        group_counts = counts_of(self._network.group_logits(k, values))
-        member_counts = counts_of(self._network.member_logits(k, values, groups))
+        group_counts = counts_of(self.network.group_logits(k, values))
+        member_counts = counts_of(self.network.member_logits(k, values, groups))
         encoder = Encoder()
         if layer.past is None:
             encoder.put(groups, group_counts)
@@ -72,7 +72,7 @@ class NetworkPrior:
     ) -> list[list[np.ndarray]]:
         """Return uint16 codes [layers, frames] for each block and channel; see `Prior`."""
         blocks = [
-            lanes_of(self._network, [np.zeros((len(layers), count), np.uint16) for layers in block], first)
+            lanes_of(self.network, [np.zeros((len(layers), count), np.uint16) for layers in block], first)
             for block, count, first in zip(payloads, frames, first_frames, strict=True)
         ]
         lanes = [lane for block in blocks for lane in block]
@@ -80,10 +80,10 @@ class NetworkPrior:
         depth, k = max(map(len, known), default=0), 0
         while k < depth:
             end = self._end_of_run(k, min(depth, k + max(1, wavefront.ROWS // len(lanes))))
-            if self._network.layers[k].past is None:
+            if self.network.layers[k].past is None:
                 self._decode_at_once(k, lanes, known)
             else:
-                wavefront.decode_run(self._network, lanes, known, k, end)
+                wavefront.decode_run(self.network, lanes, known, k, end)
             k = end
             for lane in lanes:
                 lane.forget(k)
@@ -92,7 +92,7 @@ class NetworkPrior:
     def _end_of_run(self, k: int, most: int) -> int:
         """Return where the layers end that are decoded together with layer k: all of them have own past, or k alone."""
         end = k + 1
-        while end < most and self._network.layers[k].past is not None and self._network.layers[end].past is not None:
+        while end < most and self.network.layers[k].past is not None and self.network.layers[end].past is not None:
             end += 1
         return end
 
@@ -107,9 +107,9 @@ class NetworkPrior:
     def _decode_parallel(self, k: int, lane: Lane, data: bytes) -> np.ndarray:
         decoder = Decoder(data)
         values = floored(lane.sums(k, 0, lane.frames), 0, LIMIT)
-        groups = decoder.take(counts_of(self._network.group_logits(k, values)))
-        members = decoder.take(counts_of(self._network.member_logits(k, values, groups)))
-        return self._network.layers[k].order[groups * self.sizes.members + members]
+        groups = decoder.take(counts_of(self.network.group_logits(k, values)))
+        members = decoder.take(counts_of(self.network.member_logits(k, values, groups)))
+        return self.network.layers[k].order[groups * self.sizes.members + members]
 
 
 def from_file(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], info: Mapping[str, str]) -> NetworkPrior:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dacfile.model import mdct
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE, Facts
-from dacfile.model.lapped_quantizer import LappedQuantizer
+from dacfile.model.lapped_quantizer import Choice, LappedQuantizer
 
 # Keeps the companding curve's slope finite at zero; -100 dB below full scale.
 COMPAND_FLOOR = 1e-5
@@ -242,7 +242,7 @@ class Decoder(nn.Module):
 class Lapped(Model):
     """The `lapped` codec model; see the module's docstring.
 
-    Attributes: config (JSON-able dict), facts.
+    Attributes: config (JSON-able dict), facts, choice (how codes are chosen; None: the nearest entries).
     """
 
     def __init__(self, config: Config) -> None:
@@ -255,10 +255,11 @@ class Lapped(Model):
             self.numbers.codebooks, self.numbers.width, self.numbers.code_dim, self.numbers.codebook_size
         )
         self.decoder = Decoder(self.numbers)
+        self.choice: Choice | None = None
 
     def encode(self, samples: Tensor) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop]; frame 0 is centred on sample hop."""
-        return self.quantizer.encode(self.encoder(samples))
+        return self.quantizer.encode(self.encoder(samples), self.choice)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L].

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dacfile.model import mdct
 from dacfile.model.base import Model
 from dacfile.model.lapped import ENERGY_FLOOR, Block, Decoder, Encoder, Lapped, compand
-from dacfile.model.lapped_quantizer import LappedQuantizer, Stage
+from dacfile.model.lapped_quantizer import Choice, LappedQuantizer, Stage, largest
 
 Step = Callable[[Tensor], Tensor]  # [B, L, width] -> [B, L, width']
 ROWS = 576  # rows for which the weights are laid out; any other number works as well
@@ -120,11 +120,6 @@ class FastStage:
         self.scores = product(codebook, codebook.square().sum(-1) * -0.5)  # largest for the nearest entry
         self.entries = stage.entries()
 
-    def nearest(self, residual: Tensor) -> Tensor:
-        """Return the index of the nearest entry, int64 [B, L], for a residual [B, L, width]."""
-        scores = self.scores(self.project_in(residual))
-        return torch.from_numpy(scores.numpy().argmax(-1))  # 12 times faster than PyTorch's
-
 
 class FastQuantizer:
     """Latent <-> codes, as `LappedQuantizer` does it."""
@@ -135,13 +130,18 @@ class FastQuantizer:
         # One table for all stages, each followed by a row of zeros for codes that are absent.
         self._table = torch.cat([F.pad(stage.entries, (0, 0, 0, 1)) for stage in self._stages])
 
-    def encode(self, latent: Tensor) -> Tensor:
-        """Return codes int64 [B, K, L] of a latent float32 [B, L, width]."""
+    def encode(self, latent: Tensor, choice: Choice | None = None) -> Tensor:
+        """Return codes int64 [B, K, L] of a latent float32 [B, L, width], as `LappedQuantizer.encode` does."""
         residual, codes = latent.clone(), []
-        for stage in self._stages:
-            codes.append(stage.nearest(residual))
+        choose = choice.chooser(*latent.shape[:2]) if choice else self.nearest
+        for k, stage in enumerate(self._stages):
+            codes.append(choose(k, stage.project_in(residual)))
             residual -= F.embedding(codes[-1], stage.entries)
         return torch.stack(codes, 1)
+
+    def nearest(self, k: int, projected: Tensor) -> Tensor:
+        """Return the index of stage k's entry that is nearest to projections [B, L, dim]."""
+        return largest(self._stages[k].scores(projected))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the latent float32 [B, L, width] of codes int64 [B, n <= K, L]; a code of -1 adds nothing."""
@@ -157,6 +157,7 @@ class FastLapped(Model):
     def __init__(self, model: Lapped) -> None:
         super().__init__()
         self.facts, self.config = model.facts, model.config
+        self.choice = model.choice
         self._noise_at = model.decoder.noise_at
         with torch.no_grad():
             self._encoder, self._decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
@@ -164,7 +165,7 @@ class FastLapped(Model):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
-        return self._quantizer.encode(self._encoder(x))
+        return self._quantizer.encode(self._encoder(x), self.choice)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""

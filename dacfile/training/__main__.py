@@ -28,7 +28,8 @@ Experiments change any number of dacfile/training/config.py, and are judged on a
     python -m dacfile.training export runs/a runs/a.safetensors
     python -m dacfile.training validate runs/a.safetensors runs/cache/44100 --pesq
 
-`--set decoder_only=true` keeps the codes, and so the prior, as they are; `--set adversarial_from=0` adds discriminators.
+`--set decoder_only=true` keeps the codes, and so the prior, as they are; `--set adversarial_from=0` adds the
+discriminators.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ import torch
 
 from dacfile.codec import fastest
 from dacfile.entropy import PRIOR_SUFFIX, load_prior
+from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
@@ -73,6 +75,8 @@ def train_codec(arguments: argparse.Namespace) -> None:
         trainer.warm_start(load_model(arguments.weights)[0])
     else:
         trainer.start()
+    if arguments.prior:
+        trainer.economise(cast(NetworkPrior, load_prior(arguments.prior)))
     run(trainer, arguments.run)
 
 
@@ -141,6 +145,7 @@ def add_codec_commands(commands: Commands) -> None:
     command.add_argument("run", type=Path)
     command.add_argument("--steps", type=int, help="steps in all, those already made included")
     command.add_argument("--weights", type=Path, help="start from these weights")
+    command.add_argument("--prior", type=Path, help="choose codes by this prior, with --set rdo_weight=WEIGHT")
     command.add_argument(
         "--set", type=setting, action="append", default=[], help="change any number of the configuration: NAME=VALUE"
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dacfile.model.lapped_quantizer import LappedQuantizer, Stage
+from dacfile.model.lapped_quantizer import Chooser, LappedQuantizer, Stage
+from dacfile.model.rdo import Thrift
 
 DECAY = 0.98
 # An entry whose smoothed count falls this far below its fair share of a batch is dead and moves to a live vector.
@@ -26,6 +27,7 @@ class QuantizerTrainer(nn.Module):
         self.frozen = frozen
         self.quantizer = [quantizer]  # in a list: not a submodule, its parameters belong to the model
         self.dropout = dropout
+        self.choice: Thrift | None = None  # the nearest entries
         books = torch.stack([stage.codebook for stage in quantizer])
         self.register_buffer("counts", torch.ones(books.shape[:2]))
         self.register_buffer("sums", torch.zeros_like(books))
@@ -42,9 +44,10 @@ class QuantizerTrainer(nn.Module):
         """
         active = self.active_stages(latent.shape[0], latent.device)
         residual, total, commitment, codes = latent, torch.zeros_like(latent), latent.new_zeros(()), []
+        choose = self.chooser(*latent.shape[:2])
         for k, stage in enumerate(self.quantizer[0]):
             projected = stage.project_in(residual)
-            code = stage.nearest(projected.detach())
+            code = choose(k, projected.detach())
             entry = stage.codebook[code]
             used = (active > k).float()[:, None, None]
             commitment = commitment + ((projected - entry).square().mean((1, 2)) * used[:, 0, 0]).mean()
@@ -55,6 +58,13 @@ class QuantizerTrainer(nn.Module):
             if self.training and not self.frozen:
                 self.follow(k, stage, projected.detach().flatten(0, 1), code.flatten())
         return total, commitment, torch.stack(codes, 1)
+
+    def chooser(self, rows: int, frames: int) -> Chooser:
+        """Return what chooses the codes of a batch."""
+        if self.choice is None:
+            return self.quantizer[0].nearest
+        self.choice.follow()
+        return self.choice.chooser(rows, frames)
 
     def active_stages(self, rows: int, device: torch.device) -> Tensor:
         """Return how many stages each row uses."""

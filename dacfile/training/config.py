@@ -30,6 +30,8 @@ class TrainingConfig:
     # The pattern of levels over time and critical bands, as ViSQOL sees it (`dacfile.training.similarity`).
     similarity_weight: float = 0.0
     commitment_weight: float = 1.0
+    # What a bit weighs when codes are chosen (`dacfile.model.rdo`), by a prior that has to be given.
+    rdo_weight: float = 0.0
     # Discriminators take part from this step on; None leaves them out. Feature matching weighs twice, as in DAC.
     adversarial_from: int | None = None
     adversarial_weight: float = 1.0

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
+from dacfile.model.rdo import Prices, Thrift
 from dacfile.training.analytic import start
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
@@ -81,6 +83,12 @@ class Trainer:
         self.model.load_state_dict(model.state_dict())
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
+
+    def economise(self, prior: NetworkPrior) -> None:
+        """Choose codes as an encoder does that has this prior: by their distance and their bits."""
+        prices = Prices(prior, self.device)
+        self.quantizer.choice = Thrift(prices, self.model.quantizer, self.config.rdo_weight)
+        self.average.choice = Thrift(prices, self.average.quantizer, self.config.rdo_weight)
 
     @property
     def segment_samples(self) -> int:
@@ -217,5 +225,7 @@ def run(trainer: Trainer, folder: Path) -> None:
                 sums.clear()
             if trainer.step_number % config.validate_every == 0 or trainer.step_number == config.steps:
                 trainer.save(folder / CHECKPOINT)
+                if isinstance(trainer.average.choice, Thrift):
+                    trainer.average.choice.follow()
                 log_scores(folder, trainer.step_number, evaluate(trainer.average, trainer.validation))
                 write_samples(folder, config.model.rate, examples(trainer.average, trainer.validation))

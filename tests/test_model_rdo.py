@@ -1,0 +1,137 @@
+"""Rate-distortion optimised codes: prices are the prior's, cheap codes win as bits weigh more, files decode as ever."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from network_case import likely_codes, random_prior
+
+import dacfile
+from dacfile.entropy.network import NetworkConfig
+from dacfile.errors import UsageError
+from dacfile.installed import default_prior
+from dacfile.model import lapped_cpu
+from dacfile.model.lapped_quantizer import LappedQuantizer
+from dacfile.model.rdo import Prices, Thrift, spacing
+
+CPU = torch.device("cpu")
+SIZES = NetworkConfig(3, 64, 8, width=12, hidden=20, taps=3, head=16, own_past=(0, 2), lags=3, past_width=6)
+
+
+@pytest.fixture(scope="module")
+def quantizer() -> LappedQuantizer:
+    torch.manual_seed(1)
+    return LappedQuantizer(3, 24, 4, 64).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return np.random.default_rng(3).normal(0, 0.1, (2 * 44100, 1)).astype(np.float32)
+
+
+@torch.inference_mode()
+def bits_of(prices: Prices, codes: torch.Tensor) -> np.ndarray:
+    """Return the bits of codes [B, K, L], layer by layer."""
+    state, bits = prices.start(len(codes), codes.shape[-1]), []
+    for k in range(codes.shape[1]):
+        likelihood = prices.log_likelihood(k, state, codes[:, k])
+        place = torch.argsort(prices.orders[k])[codes[:, k]]
+        bits.append(float(likelihood.gather(-1, place[..., None]).sum()) / -math.log(2))
+        state = prices.learn(k, state, codes[:, k])
+    return np.array(bits)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_prices_are_what_the_prior_spends(seed):
+    prior = random_prior(SIZES, seed, scale=40)
+    (codes,) = likely_codes(prior, [(3, 2000)])
+    stored = [8 * len(stream) for stream in prior.encode_layers([[codes]], [0])[0][0]]
+    found = bits_of(Prices(prior, CPU), torch.from_numpy(codes.astype(np.int64))[None])
+    assert found == pytest.approx(stored, rel=0.01, abs=40)
+
+
+def test_likelihoods_are_a_distribution():
+    prices = Prices(random_prior(SIZES), CPU)
+    codes = torch.randint(64, (2, 30))
+    likelihood = prices.log_likelihood(0, prices.start(2, 30), codes)
+    torch.testing.assert_close(likelihood.exp().sum(-1), torch.ones(2, 30))
+
+
+@torch.inference_mode()
+def test_more_weight_on_bits_means_fewer_bits_and_more_error(quantizer):
+    prior = random_prior(SIZES, scale=40)
+    latent, results = torch.randn(2, 400, 24), []
+    for weight in (0.0, 0.5, 2.0):
+        codes = quantizer.encode(latent, Thrift(Prices(prior, CPU), quantizer, weight))
+        stage = quantizer.stages[0]
+        error = float((stage.project_in(latent) - stage.codebook[codes[:, 0]]).square().mean())
+        results.append((bits_of(Prices(prior, CPU), codes)[0], error))
+    (most, least), (fewer, more), (fewest, worst) = results
+    assert most > 1.01 * fewer > 1.01 * fewest
+    assert least < more < worst
+
+
+@torch.inference_mode()
+def test_without_weight_the_nearest_entries_are_taken(quantizer):
+    latent = torch.randn(2, 50, 24)
+    codes = quantizer.encode(latent, Thrift(Prices(random_prior(SIZES), CPU), quantizer, 0.0))
+    assert torch.equal(codes, quantizer.encode(latent))
+
+
+@torch.inference_mode()
+def test_a_channel_does_not_depend_on_its_batch(quantizer):
+    thrift, latent = Thrift(Prices(random_prior(SIZES), CPU), quantizer, 0.5), torch.randn(3, 60, 24)
+    codes = quantizer.encode(latent, thrift)
+    for row in range(3):
+        assert torch.equal(quantizer.encode(latent[row : row + 1], thrift)[0], codes[row])
+
+
+def test_spacing_is_the_mean_square_distance_to_the_nearest_neighbour():
+    assert spacing(torch.tensor([[0.0, 0], [3, 4], [3, 5]])) == pytest.approx((25 + 1 + 1) / 3)
+
+
+@pytest.mark.skipif(not lapped_cpu.is_supported(), reason="PyTorch without oneDNN")
+@torch.inference_mode()
+def test_packed_products_choose_the_same(quantizer):
+    prior, latent = random_prior(SIZES, scale=40), torch.randn(1, 300, 24)
+    plain = quantizer.encode(latent, Thrift(Prices(prior, CPU), quantizer, 0.5))
+    packed = lapped_cpu.FastQuantizer(quantizer).encode(
+        latent, Thrift(Prices(prior, CPU, lapped_cpu.product), quantizer, 0.5)
+    )
+    assert (plain != packed).float().mean() < 0.01
+
+
+def test_a_codec_of_a_bundled_model_makes_smaller_files_by_default(noise, tmp_path):
+    sizes = []
+    for rdo in (0.0, None):
+        codec = dacfile.load_codec("44k", "cpu", rdo=rdo)
+        codes = codec.encode(noise)
+        sizes.append(dacfile.write(tmp_path / f"{rdo}.dacz", codes, codec).stat().st_size)
+        with dacfile.open(tmp_path / f"{rdo}.dacz") as file:
+            assert np.array_equal(file.codes(), codes)
+    assert sizes[1] < 0.99 * sizes[0]
+
+
+def test_codes_do_not_depend_on_how_the_samples_come(noise):
+    from dacfile.stream import StreamEncoder
+
+    codec = dacfile.load_codec("44k", "cpu")
+    encoder = StreamEncoder(codec, 1)
+    parts = [encoder.push(noise[start : start + 7919]) for start in range(0, len(noise), 7919)]
+    assert np.array_equal(np.concatenate([*parts, encoder.finish()], -1), codec.encode(noise))
+
+
+def test_without_a_prior_of_the_model_the_nearest_entries_are_taken(noise):
+    codec = dacfile.load_codec("44k", "cpu")
+    codec.economise(lambda: None, 0.5)
+    assert np.array_equal(codec.encode(noise), dacfile.load_codec("44k", "cpu", rdo=0).encode(noise))
+    assert default_prior("nothing", bytes(16)) is None
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
+def test_impossible_weights_are_refused(weight, tmp_path):
+    with pytest.raises(UsageError, match="cannot weigh"):
+        dacfile.load_codec("44k", "cpu", rdo=weight)
