@@ -47,8 +47,10 @@ from dacfile.codec import fastest
 from dacfile.entropy import PRIOR_SUFFIX, load_prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
+from dacfile.installed import RDO_WEIGHT
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
+from dacfile.model.rdo import Prices, Thrift
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
@@ -57,6 +59,7 @@ from dacfile.training.record import plot
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 from dacfile.training.validation import evaluate, split_corpus
 
+CPU = torch.device("cpu")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # What --set may change.
 NUMBERS = [field.name for field in fields(TrainingConfig) if field.name not in ("model", "sampler")]
@@ -101,10 +104,12 @@ def train_prior(arguments: argparse.Namespace) -> None:
     """Code a folder of audio with a model, unless that is done, and train the model's prior on the codes."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model, checkpoint = load_model(arguments.weights)
-    if not arguments.codes.exists():
-        network = fastest(model.eval(), torch.device("cpu"), "fp32")
-        write_codes(network, find_audio(arguments.audio), arguments.codes)
     start = load_prior(arguments.start) if arguments.start else None
+    if not arguments.codes.exists():
+        model = cast(Lapped, model.eval())
+        if start:
+            model.choice = Thrift(Prices(cast(NetworkPrior, start), CPU), model.quantizer, arguments.rdo)
+        write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id, start=start
     )
@@ -187,6 +192,7 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
     command.add_argument("--start", type=Path, help="train this prior further, at a quarter of the rate")
+    command.add_argument("--rdo", type=float, default=RDO_WEIGHT, help="what a bit of that one weighs in the codes")
     command.set_defaults(action=train_prior)
 
     command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")
