@@ -44,9 +44,9 @@ def compress(
 
     `codebooks` caps the layers of every channel, `bitrate` the nominal kbit/s of the file; `stereo` is "auto", "lr" or
     "ms"; without `prior` codes are stored raw. `rdo` is what a bit weighs when codes are chosen; 0 takes the nearest
-    ones, None the default. `codec` (as `load_codec` returns it) replaces model, device, precision and rdo. The output
-    is complete or absent. Raises DaczError, of which OutputExists when it is there already and `overwrite` is false,
-    and OSError.
+    ones, None is the weight that the model was trained with. `codec` (as `load_codec` returns it) replaces model,
+    device, precision and rdo. The output is complete or absent. Raises DaczError, of which OutputExists when it is
+    there already and `overwrite` is false, and OSError.
     """
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
@@ -80,7 +80,7 @@ def decompress(
     """
     path = Path(source)
     output = Path(target) if target is not None else _audio_path(path, format)
-    find = (lambda head: codec) if codec is not None else _codecs(device, precision, rdo_weight()).for_head
+    find = (lambda head: codec) if codec is not None else _codecs(device, precision, None).for_head
     options = DecompressOptions(codebooks, start, duration, format, force)
     with AtomicFile(output, overwrite=overwrite) as stream:
         decompress_file(path, stream, find, partial(prior_of, near=source), options)
@@ -102,7 +102,7 @@ def read(
     Only the blocks that are needed are read. Raises DaczError, OSError.
     """
     with DaczFile(path) as file:
-        used = codec or _codecs(device, precision, rdo_weight()).for_head(file.head)
+        used = codec or _codecs(device, precision, None).for_head(file.head)
         nothing = np.zeros((0, file.channels), np.float32)
         return np.concatenate([nothing, *file.blocks(start, stop, codebooks, used)]), file.rate
 
@@ -159,7 +159,7 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
 
     origin = None if source is None else Path(source)
     if deep:
-        return verify_deep(Path(path), _codecs("auto", "auto", rdo_weight()), origin)
+        return verify_deep(Path(path), _codecs("auto", "auto", None), origin)
     result = verify_file(Path(path))
     if origin is not None:
         check_source(Path(path), origin)
@@ -176,7 +176,7 @@ def load_codec(
     from dacfile.codec import load_codec as load
 
     codec = load(model, device, precision)
-    codec.economise(partial(default_prior, codec.name, codec.id), rdo_weight(rdo))
+    codec.economise(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
 
 
@@ -197,7 +197,7 @@ def _audio_path(path: Path, wanted: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _codecs(device: str, precision: str, rdo: float) -> Codecs:
+def _codecs(device: str, precision: str, rdo: float | None) -> Codecs:
     from dacfile.installed import Codecs
 
     return Codecs(device, precision, rdo=rdo)

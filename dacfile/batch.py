@@ -49,8 +49,8 @@ class CompressSettings:
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
     remove: then delete the source (implies verify). rdo: what a bit weighs when codes are chosen
-    (`dacfile.model.rdo`); 0 takes the nearest ones, None the default. coders: processes for entropy coding; 0 leaves
-    it to the threads, None takes one a core where there are many.
+    (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the model was trained with. coders:
+    processes for entropy coding; 0 leaves it to the threads, None takes one a core where there are many.
     """
 
     model: str = "auto"

@@ -29,7 +29,7 @@ from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
 from dacfile.model.lapped import Lapped
-from dacfile.model.rdo import Prices, Thrift, plain_product
+from dacfile.model.rdo import Prices, Thrift, plain_product, suggested_weight
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
 
@@ -66,25 +66,27 @@ class Codec:
         self._call = Transfer(self.device)
         self._economising = threading.Lock()
         self._prior: Callable[[], Prior | None] | None = None
-        self._rdo_weight = 0.0
+        self._rdo_weight: float | None = None
         self._measuring = threading.Lock()
         self._to_measure = {"encode", "decode"} if self.device.type == "cuda" and not batch else set[str]()
 
-    def economise(self, prior: Callable[[], Prior | None], weight: float) -> None:
+    def economise(self, prior: Callable[[], Prior | None], weight: float | None) -> None:
         """Choose codes by what a prior would spend on them, too (`dacfile.model.rdo`), where model and prior allow it.
 
-        `prior` is called at the first encoding. `weight` 0 leaves the nearest codes; more makes smaller, worse files.
+        `prior` is called at the first encoding. `weight` 0 takes the nearest codes, more makes smaller, worse files;
+        None is what the prior suggests: the weight that the model was trained with.
         """
-        self._prior, self._rdo_weight = prior if weight else None, weight
+        self._prior, self._rdo_weight = prior, weight
 
     def _choose_codes(self) -> None:
         with self._economising:
             prior = self._prior() if self._prior else None
             self._prior = None
-            if isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped):
+            weight = suggested_weight(prior) if self._rdo_weight is None else self._rdo_weight
+            if weight and isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped):
                 product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
                 prices = Prices(prior, self.device, product)
-                self.network.choice = Thrift(prices, self.model.quantizer, self._rdo_weight)  # type: ignore[assignment]
+                self.network.choice = Thrift(prices, self.model.quantizer, weight)  # type: ignore[assignment]
 
     @property
     def rate(self) -> int:

@@ -23,7 +23,6 @@ PRIOR_FOLDER = ".dacz"  # beside or above files: the priors of an archive
 # Sources up to this rate (Hz) take this model when none is named; a slower model would cut off what they hold.
 _BY_RATE = ((16_000, "16k"), (24_000, "24k"))
 _LARGEST = "44k"
-RDO_WEIGHT = 0.5  # of a bit when codes are chosen (dacfile.model.rdo); docs/decisions.md tells what it buys
 _loading_prior = threading.Lock()
 
 
@@ -31,8 +30,8 @@ class Codecs:
     """Codecs by name or id, each loaded when it is first needed; `only` is used for everything when it is given.
 
     `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them.
-    `rdo` is what a bit weighs when they choose codes; 0 takes the nearest. Raises ModelNotFound, ModelMismatch or
-    UnsafeWeights from both methods.
+    `rdo` is what a bit weighs when they choose codes; 0 takes the nearest, None what the prior suggests. Raises
+    ModelNotFound, ModelMismatch or UnsafeWeights from both methods.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class Codecs:
         precision: str = AUTO,
         only: WindowCodec | None = None,
         jobs: int = 1,
-        rdo: float = RDO_WEIGHT,
+        rdo: float | None = None,
     ) -> None:
         self._device, self._precision, self._only, self._jobs, self._rdo = device, precision, only, jobs, rdo
         self._loaded: dict[str | bytes, WindowCodec] = {}
@@ -87,14 +86,14 @@ class Codecs:
             return self._loaded[key]
 
 
-def rdo_weight(wanted: float | None = None, prior: bool = True) -> float:
-    """Return what a bit weighs when codes are chosen: what is wanted, else the default; nothing without a prior.
+def rdo_weight(wanted: float | None, prior: bool) -> float | None:
+    """Return what a bit weighs when codes are chosen: what is wanted, None for the prior's own, nothing without prior.
 
-    Raises UsageError for a negative weight.
+    Raises UsageError for a weight that is negative or no number.
     """
     if wanted is not None and not 0 <= wanted < math.inf:
         raise UsageError(f"a bit cannot weigh {wanted:g} when codes are chosen; 0 takes the nearest ones")
-    return (RDO_WEIGHT if wanted is None else wanted) if prior else 0.0
+    return wanted if prior else 0.0
 
 
 def cores() -> int:

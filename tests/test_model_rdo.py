@@ -15,7 +15,7 @@ from dacfile.errors import UsageError
 from dacfile.installed import default_prior
 from dacfile.model import lapped_cpu
 from dacfile.model.lapped_quantizer import LappedQuantizer
-from dacfile.model.rdo import Prices, Thrift, spacing
+from dacfile.model.rdo import WEIGHT_KEY, Prices, Thrift, spacing, suggested_weight
 
 CPU = torch.device("cpu")
 SIZES = NetworkConfig(3, 64, 8, width=12, hidden=20, taps=3, head=16, own_past=(0, 2), lags=3, past_width=6)
@@ -104,9 +104,9 @@ def test_packed_products_choose_the_same(quantizer):
     assert (plain != packed).float().mean() < 0.01
 
 
-def test_a_codec_of_a_bundled_model_makes_smaller_files_by_default(noise, tmp_path):
+def test_a_codec_of_a_bundled_model_makes_smaller_files(noise, tmp_path):
     sizes = []
-    for rdo in (0.0, None):
+    for rdo in (0.0, 0.5):
         codec = dacfile.load_codec("44k", "cpu", rdo=rdo)
         codes = codec.encode(noise)
         sizes.append(dacfile.write(tmp_path / f"{rdo}.dacz", codes, codec).stat().st_size)
@@ -115,10 +115,27 @@ def test_a_codec_of_a_bundled_model_makes_smaller_files_by_default(noise, tmp_pa
     assert sizes[1] < 0.99 * sizes[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "weight"), [("0.5", 0.5), ("0", 0.0), ("-1", 0.0), ("nan", 0.0), ("inf", 0.0), ("much", 0.0), (None, 0.0)]
+)
+def test_a_prior_says_what_its_model_was_trained_with(text, weight):
+    prior = random_prior(SIZES)
+    prior.info = {} if text is None else {WEIGHT_KEY: text}
+    assert suggested_weight(prior) == weight
+    assert suggested_weight(None) == 0.0
+
+
+def test_the_weight_of_the_prior_is_the_default(noise, monkeypatch):
+    prior = default_prior("44k", dacfile.load_codec("44k", "cpu").id)
+    monkeypatch.setitem(prior.info, WEIGHT_KEY, "0.7")
+    same = [dacfile.load_codec("44k", "cpu", rdo=rdo).encode(noise) for rdo in (None, 0.7)]
+    assert np.array_equal(*same)
+
+
 def test_codes_do_not_depend_on_how_the_samples_come(noise):
     from dacfile.stream import StreamEncoder
 
-    codec = dacfile.load_codec("44k", "cpu")
+    codec = dacfile.load_codec("44k", "cpu", rdo=0.5)
     encoder = StreamEncoder(codec, 1)
     parts = [encoder.push(noise[start : start + 7919]) for start in range(0, len(noise), 7919)]
     assert np.array_equal(np.concatenate([*parts, encoder.finish()], -1), codec.encode(noise))

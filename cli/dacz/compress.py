@@ -51,7 +51,8 @@ def command(
     rdo: Annotated[
         float | None,
         typer.Option(
-            help="What a bit weighs when codes are chosen; 0: nearest codes, larger files.", show_default=False
+            help="What a bit weighs when codes are chosen; 0: the nearest codes. Default: as trained.",
+            show_default=False,
         ),
     ] = None,
     dry_run: DryRun = False,

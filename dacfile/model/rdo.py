@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.network import LIMIT, STATE_SHIFT, UNIT, Layer
 from dacfile.model.lapped_quantizer import Chooser, Stage, largest
 
+WEIGHT_KEY = "rdo"  # among the free texts of a prior file: the weight of bits that its model was trained with
 Step = Callable[[Tensor], Tensor]  # [.., in] -> [.., out]
 Product = Callable[[Tensor, Tensor | None], Step]  # weight [out, in] and bias [out] -> the linear map
 
@@ -127,6 +129,15 @@ class Thrift:
             return codes
 
         return choose
+
+
+def suggested_weight(prior: Prior | None) -> float:
+    """Return the weight that a prior names for its model, 0 if it names none."""
+    try:
+        weight = float(prior.info.get(WEIGHT_KEY, 0)) if prior else 0.0
+    except ValueError:
+        return 0.0
+    return weight if 0 < weight < math.inf else 0.0
 
 
 def spacing(codebook: Tensor) -> float:

@@ -47,10 +47,9 @@ from dacfile.codec import fastest
 from dacfile.entropy import PRIOR_SUFFIX, load_prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
-from dacfile.installed import RDO_WEIGHT
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
-from dacfile.model.rdo import Prices, Thrift
+from dacfile.model.rdo import WEIGHT_KEY, Prices, Thrift, suggested_weight
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
@@ -108,7 +107,8 @@ def train_prior(arguments: argparse.Namespace) -> None:
     if not arguments.codes.exists():
         model = cast(Lapped, model.eval())
         if start:
-            model.choice = Thrift(Prices(cast(NetworkPrior, start), CPU), model.quantizer, arguments.rdo)
+            prices = Prices(cast(NetworkPrior, start), CPU)
+            model.choice = Thrift(prices, model.quantizer, suggested_weight(start))
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id, start=start
@@ -116,10 +116,12 @@ def train_prior(arguments: argparse.Namespace) -> None:
 
 
 def tie(arguments: argparse.Namespace) -> None:
-    """Say in a prior that it belongs to some weights, under their name."""
+    """Say in a prior that it belongs to some weights, under their name, and how codes are to be chosen by it."""
     prior = cast(Storable, load_prior(arguments.prior))
     name = arguments.weights.stem
     prior.info = {**prior.info, "name": name, "model": load_model(arguments.weights)[1].id.hex()}
+    if arguments.rdo is not None:
+        prior.info = {**prior.info, WEIGHT_KEY: f"{arguments.rdo:g}"}
     save_prior(prior, arguments.folder / f"{name}{PRIOR_SUFFIX}")
 
 
@@ -192,13 +194,13 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
     command.add_argument("--start", type=Path, help="train this prior further, at a quarter of the rate")
-    command.add_argument("--rdo", type=float, default=RDO_WEIGHT, help="what a bit of that one weighs in the codes")
     command.set_defaults(action=train_prior)
 
     command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")
     command.add_argument("prior", type=Path)
     command.add_argument("weights", type=Path)
     command.add_argument("folder", type=Path, help="where the prior is written, named after the weights")
+    command.add_argument("--rdo", type=float, help="the rdo_weight that the weights were trained with")
     command.set_defaults(action=tie)
 
 
