@@ -44,7 +44,7 @@ from typing import Any, TypeAlias, cast
 import torch
 
 from dacfile.codec import fastest
-from dacfile.entropy import PRIOR_SUFFIX, load_prior
+from dacfile.entropy import PRIOR_SUFFIX, Prior, load_prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.model.checkpoint import load_model
@@ -93,6 +93,8 @@ def setting(text: str) -> tuple[str, Any]:
 def validate(arguments: argparse.Namespace) -> None:
     """Print the scores of weights on the held-out part of a cache."""
     model = cast(Lapped, load_model(arguments.weights)[0].eval())
+    if arguments.prior:
+        economise(model, load_prior(arguments.prior))
     held_out, _ = split_corpus(Corpus(arguments.cache))
     opinions = [name for name in ("pesq", "visqol") if getattr(arguments, name)]
     scores = evaluate(model, held_out, arguments.codebooks, opinions)
@@ -107,12 +109,16 @@ def train_prior(arguments: argparse.Namespace) -> None:
     if not arguments.codes.exists():
         model = cast(Lapped, model.eval())
         if start:
-            prices = Prices(cast(NetworkPrior, start), CPU)
-            model.choice = Thrift(prices, model.quantizer, suggested_weight(start))
+            economise(model, start)
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes, model_id=checkpoint.id, start=start
     )
+
+
+def economise(model: Lapped, prior: Prior) -> None:
+    """Have a model choose codes by a prior, with the weight that it names."""
+    model.choice = Thrift(Prices(cast(NetworkPrior, prior), CPU), model.quantizer, suggested_weight(prior))
 
 
 def tie(arguments: argparse.Namespace) -> None:
@@ -176,6 +182,7 @@ def add_judging_commands(commands: Commands) -> None:
     command.add_argument("weights", type=Path)
     command.add_argument("cache", type=Path)
     command.add_argument("--codebooks", type=int, help="use the first so many codebooks only")
+    command.add_argument("--prior", type=Path, help="choose codes by this prior, as the compressor does")
     command.add_argument("--pesq", action="store_true", help="also on speech: PESQ (needs the extra metrics)")
     command.add_argument("--visqol", action="store_true", help="also ViSQOL, which takes much longer (extra metrics)")
     command.set_defaults(action=validate)
