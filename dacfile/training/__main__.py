@@ -6,11 +6,13 @@ A bundled model from nothing, and its prior (each command resumes where it was s
     python -m dacfile.training codec 44k runs/cache/44100 runs/44k
     python -m dacfile.training export runs/44k runs/44k.safetensors
     python -m dacfile.training prior runs/44k.safetensors corpus/train runs/44k.npz runs/44k.prior.safetensors
-    python -m dacfile.training codec 44k-decoder runs/cache/44100 runs/44k-d --weights runs/44k.safetensors
+    python -m dacfile.training codec 44k-decoder runs/cache/44100 runs/44k-d --weights runs/44k.safetensors \\
+        --prior runs/44k.prior.safetensors
     python -m dacfile.training export runs/44k-d dacfile/weights/44k.safetensors
-    python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights
+    python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights --rdo 0.5
 
-The -decoder runs keep the codes, so a prior stays good and is only tied to the new weights. 24k and 16k likewise, with
+The -decoder runs keep the encoder, so a prior stays good and is only tied to the new weights. With --prior codes are
+chosen by their bits, too, and `tie --rdo` tells the compressor to do the same. 24k and 16k likewise, with
 --rate 24000 and 16000. Going on from bundled weights when their run is not at hand (this changes the codes):
 
     python -m dacfile.training codec 44k runs/cache/44100 runs/more --steps 5000 \\
