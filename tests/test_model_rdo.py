@@ -141,11 +141,11 @@ def test_codes_do_not_depend_on_how_the_samples_come(noise):
     assert np.array_equal(np.concatenate([*parts, encoder.finish()], -1), codec.encode(noise))
 
 
-def test_without_a_prior_of_the_model_the_nearest_entries_are_taken(noise):
+@pytest.mark.parametrize("prior", [None, random_prior(SIZES)])
+def test_without_a_prior_that_fits_the_nearest_entries_are_taken(noise, prior):
     codec = dacfile.load_codec("44k", "cpu")
-    codec.economise(lambda: None, 0.5)
+    codec.economise(lambda: prior, 0.5)
     assert np.array_equal(codec.encode(noise), dacfile.load_codec("44k", "cpu", rdo=0).encode(noise))
-    assert default_prior("nothing", bytes(16)) is None
 
 
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
