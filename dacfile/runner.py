@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from dacfile.atomic import AtomicFile, TargetBusy, remove_stale
-from dacfile.errors import DaczError
+from dacfile.errors import DaczError, OutputExists
 from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Started
 from dacfile.plan import Plan, Task
 
@@ -185,8 +185,16 @@ class _Crew:
                 return verdict
             overwrite = verdict
         self.queue.put(Started(task.source, task.target))
-        with AtomicFile(task.target, overwrite=overwrite) as stream:
-            outcome = self.action(task, stream, self._reporter(task))
+        try:
+            with AtomicFile(task.target, overwrite=overwrite) as stream:
+                outcome = self.action(task, stream, self._reporter(task))
+        except OutputExists as error:
+            if overwrite or isinstance(error, TargetBusy):
+                raise
+            verdict = self.action.existing(task)  # another process was faster
+            if isinstance(verdict, FileSkipped):
+                return verdict
+            raise
         self.action.after(task)
         size = task.target.stat().st_size
         return FileDone(

@@ -109,6 +109,18 @@ def test_existing_targets_are_skipped_replaced_or_failed(tmp_path):
     assert plan.tasks[0].target.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("may_skip", [True, False])
+def test_a_target_that_another_process_finishes_first_is_judged_again(tmp_path, may_skip):
+    plan, copy = make_tasks(tmp_path, [b"one"]), Copy()
+    copy.hook = lambda task: task.target.write_bytes(b"theirs")
+    copy.verdict = FileSkipped(plan.tasks[0].source, "is done", done=True) if may_skip else True
+    events = list(run(plan, copy))
+    assert len(of(FileSkipped, events)) == may_skip
+    assert len(of(FileFailed, events)) == (not may_skip)
+    assert plan.tasks[0].target.read_bytes() == b"theirs"
+    assert outputs(tmp_path) == ["00000"]
+
+
 def test_a_failed_check_afterwards_is_a_failure(tmp_path):
     action = Copy()
 

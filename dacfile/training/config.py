@@ -96,7 +96,7 @@ BUNDLED_16K = TrainingConfig(
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 1500, stft_weight=18.0, loudness_weight=10.0),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0),
     "24k": BUNDLED_24K,
     "24k-decoder": decoder_alone(BUNDLED_24K, 1500, stft_weight=8.0, loudness_weight=5.0),
     "16k": BUNDLED_16K,
