@@ -51,7 +51,7 @@ class Stage(nn.Module):
 def largest(scores: Tensor) -> Tensor:
     """Return the index of the largest score, int64 [..], of scores [.., N]."""
     if scores.device.type == "cpu":
-        return torch.from_numpy(scores.detach().numpy().argmax(-1))  # 12 times faster than PyTorch's
+        return torch.from_numpy(scores.detach().float().numpy().argmax(-1))  # 12 times faster than PyTorch's
     return scores.argmax(-1)
 
 
