@@ -9,7 +9,7 @@ A bundled model from nothing, and its prior (each command resumes where it was s
     python -m dacfile.training codec 44k-decoder runs/cache/44100 runs/44k-d --weights runs/44k.safetensors \\
         --prior runs/44k.prior.safetensors
     python -m dacfile.training export runs/44k-d dacfile/weights/44k.safetensors
-    python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights --rdo 0.5
+    python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights --rdo 0.3
 
 The -decoder runs keep the encoder, so a prior stays good and is only tied to the new weights. With --prior codes are
 chosen by their bits, too, and `tie --rdo` tells the compressor to do the same. 24k and 16k likewise, with
