@@ -83,7 +83,7 @@ def test_every_number_of_threads_from_1_to_8(prior: NetworkPrior, coded: tuple, 
 def test_float64_carriers(prior: NetworkPrior, coded: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "CARRIER", np.float64)
     wide = NetworkPrior(prior.config, prior.tensors)
-    assert wide._network.layers[0].mix.dtype == np.float64
+    assert wide.network.layers[0].mix.dtype == np.float64
     blocks, firsts, frames, alone = coded
     assert encode_blocks(wide, blocks, firsts) == alone
     assert equal(blocks, decode_blocks(wide, alone, frames, None, firsts))

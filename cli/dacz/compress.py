@@ -10,6 +10,7 @@ import typer
 from dacfile.errors import UsageError
 from dacz.options import (
     AsJson,
+    Bitrate,
     CodersOption,
     Device,
     DryRun,
@@ -21,6 +22,7 @@ from dacz.options import (
     Out,
     Precision,
     Quiet,
+    Rdo,
 )
 from dacz.text import plural
 
@@ -33,9 +35,7 @@ def command(
     out: Out = None,
     model: Annotated[str, typer.Option(help="auto, a name (dacz models), or a weights file.")] = "auto",
     codebooks: Annotated[int | None, typer.Option(help="Codebooks to use: fewer are smaller and worse.")] = None,
-    bitrate: Annotated[
-        float | None, typer.Option(metavar="KBPS", help="Use as many codebooks as this nominal bit rate allows.")
-    ] = None,
+    bitrate: Bitrate = None,
     stereo: Annotated[str, typer.Option(help="auto, lr (left/right) or ms (mid/side).")] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -48,13 +48,7 @@ def command(
     remove: Annotated[bool, typer.Option("--rm", help="Delete each source after its output was verified.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --rm.")] = False,
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
-    rdo: Annotated[
-        float | None,
-        typer.Option(
-            help="What a bit weighs when codes are chosen; 0: the nearest codes. Default: as trained.",
-            show_default=False,
-        ),
-    ] = None,
+    rdo: Rdo = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -36,6 +36,15 @@ CodersOption = Annotated[
         show_default=False,
     ),
 ]
+Bitrate = Annotated[
+    float | None, typer.Option(metavar="KBPS", help="Use as many codebooks as this nominal bit rate allows.")
+]
+Rdo = Annotated[
+    float | None,
+    typer.Option(
+        help="What a bit weighs when codes are chosen; 0: the nearest codes. Default: as trained.", show_default=False
+    ),
+]
 ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]
 FilesFrom = Annotated[
     Path | None, typer.Option(help="Read more inputs from this file, one a line or NUL-separated; - for stdin.")
