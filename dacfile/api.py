@@ -44,7 +44,7 @@ def compress(
 
     `codebooks` caps the layers of every channel, `bitrate` the nominal kbit/s of the file; `stereo` is "auto", "lr" or
     "ms"; without `prior` codes are stored raw. `rdo` is what a bit weighs when codes are chosen; 0 takes the nearest
-    ones, None is the weight that the model was trained with. `codec` (as `load_codec` returns it) replaces model,
+    ones, None is the weight that the prior names. `codec` (as `load_codec` returns it) replaces model,
     device, precision and rdo. The output is complete or absent. Raises DaczError, of which OutputExists when it is
     there already and `overwrite` is false, and OSError.
     """

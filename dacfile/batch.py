@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 EXISTS = ("skip", "overwrite", "fail")
 MAX_JOBS = 16  # chosen for the user; each takes memory, and Python itself does not scale further
 SMALL_BYTES = 1 << 18  # of .dacz in flight: short files are decoded faster together (dacfile.combine)
-MANY_CORES = 4  # from here on threads wait more for each other than processes cost
+MANY_CORES = 4  # from here on threads are expected to wait more for each other than processes cost
 SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
 FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
 Report = Callable[[float, float | None], None]
@@ -49,7 +49,7 @@ class CompressSettings:
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
     remove: then delete the source (implies verify). rdo: what a bit weighs when codes are chosen
-    (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the model was trained with. coders:
+    (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the prior names. coders:
     processes for entropy coding; 0 leaves it to the threads, None takes one a core where there are many.
     """
 

@@ -74,7 +74,7 @@ class Codec:
         """Choose codes by what a prior would spend on them, too (`dacfile.model.rdo`), where model and prior allow it.
 
         `prior` is called at the first encoding. `weight` 0 takes the nearest codes, more makes smaller, worse files;
-        None is what the prior suggests: the weight that the model was trained with.
+        None is the weight that the prior names.
         """
         self._prior, self._rdo_weight = prior, weight
 

@@ -42,7 +42,7 @@ Bitrate = Annotated[
 Rdo = Annotated[
     float | None,
     typer.Option(
-        help="What a bit weighs when codes are chosen; 0: the nearest codes. Default: as trained.", show_default=False
+        help="What a bit weighs when codes are chosen; 0: the nearest codes. Default: the prior's.", show_default=False
     ),
 ]
 ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]

@@ -20,7 +20,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.network import LIMIT, STATE_SHIFT, UNIT, Layer
 from dacfile.model.lapped_quantizer import Chooser, Stage, largest
 
-WEIGHT_KEY = "rdo"  # among the free texts of a prior file: the weight of bits that its model was trained with
+WEIGHT_KEY = "rdo"  # among the free texts of a prior file: what a bit shall weigh for its model
 Step = Callable[[Tensor], Tensor]  # [.., in] -> [.., out]
 Product = Callable[[Tensor, Tensor | None], Step]  # weight [out, in] and bias [out] -> the linear map
 

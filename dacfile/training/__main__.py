@@ -209,7 +209,7 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("prior", type=Path)
     command.add_argument("weights", type=Path)
     command.add_argument("folder", type=Path, help="where the prior is written, named after the weights")
-    command.add_argument("--rdo", type=float, help="the rdo_weight that the weights were trained with")
+    command.add_argument("--rdo", type=float, help="what a bit shall weigh when the compressor chooses codes")
     command.set_defaults(action=tie)
 
 
