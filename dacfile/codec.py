@@ -22,6 +22,7 @@ from dacfile.device import (
 )
 from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
+from dacfile.entropy.prior import covers
 from dacfile.errors import UsageError
 from dacfile.model import lapped_cpu, rows_cpu, store
 from dacfile.model.base import Model
@@ -83,14 +84,15 @@ class Codec:
             prior = self._prior() if self._prior else None
             self._prior = None
             weight = suggested_weight(prior) if self._rdo_weight is None else self._rdo_weight
-            if weight and isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped) and self._fits(prior):
+            if (
+                weight
+                and isinstance(prior, NetworkPrior)
+                and isinstance(self.model, Lapped)
+                and covers(prior, self.facts)
+            ):
                 product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
                 prices = Prices(prior, self.device, product)
                 self.network.choice = Thrift(prices, self.model.quantizer, weight)  # type: ignore[assignment]
-
-    def _fits(self, prior: Prior) -> bool:
-        facts = self.facts
-        return prior.codebook_size == facts.codebook_size and prior.codebooks >= facts.codebooks
 
     @property
     def rate(self) -> int:

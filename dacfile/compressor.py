@@ -22,6 +22,7 @@ from dacfile.container import (
     Writer,
 )
 from dacfile.entropy import Prior
+from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
@@ -88,7 +89,7 @@ def compress_file(
 
 def check_prior(prior: Prior | None, facts: Facts) -> None:
     """Raise ModelMismatch when a prior cannot code the codes of a model."""
-    if prior and (prior.codebook_size != facts.codebook_size or prior.codebooks < facts.codebooks):
+    if prior and not covers(prior, facts):
         raise ModelMismatch(
             f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
             f"the model has {facts.codebooks} of {facts.codebook_size}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dacfile.combine import SharedCodec
 from dacfile.container import CODER_RAW, Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
+from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, PriorNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def prior_of(head: Head, near: object = None) -> Prior | None:
         prior = _prior_by_id(head.prior_id)
     except PriorNotFound:
         prior = _prior_by_id(head.prior_id, folders_above(near) if isinstance(near, (str, os.PathLike)) else ())
-    if prior.codebook_size != head.codebook_size or prior.codebooks < head.codebooks:
+    if not covers(prior, head):
         raise ModelMismatch(f"the prior {head.prior_id.hex()} has other codebooks than the file")
     return prior
 

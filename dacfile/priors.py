@@ -11,6 +11,7 @@ from pathlib import Path
 from dacfile.atomic import AtomicFile
 from dacfile.container import Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
+from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, OutputExists, PriorNotFound, UsageError
 from dacfile.model.store import BUNDLED, list_models, user_folder
 
@@ -98,7 +99,7 @@ def bundled_prior(head: Head) -> Prior:
 
 def check_fits(prior: Prior, head: Head) -> None:
     """Raise ModelMismatch when a prior cannot code the codes of a file."""
-    if prior.codebook_size != head.codebook_size or prior.codebooks < head.codebooks:
+    if not covers(prior, head):
         raise ModelMismatch(
             f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
             f"the file has {head.codebooks} of {head.codebook_size}"

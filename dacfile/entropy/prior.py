@@ -50,6 +50,21 @@ class Prior(Protocol):
         ...
 
 
+class Codebooks(Protocol):
+    """What a prior has to cover; a model's `Facts` and a file's `Head` say it."""
+
+    @property
+    def codebooks(self) -> int: ...
+
+    @property
+    def codebook_size(self) -> int: ...
+
+
+def covers(prior: Prior, needed: Codebooks) -> bool:
+    """Say whether a prior can code the codes of a model or a file."""
+    return prior.codebook_size == needed.codebook_size and prior.codebooks >= needed.codebooks
+
+
 def content_id(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
     """Return the first 16 bytes of SHA-256 over the canonical configuration and tensors (design as for model ids).
 

@@ -119,8 +119,9 @@ def train_prior(arguments: argparse.Namespace) -> None:
 
 
 def economise(model: Lapped, prior: Prior) -> None:
-    """Have a model choose codes by a prior, with the weight that it names."""
-    model.choice = Thrift(Prices(cast(NetworkPrior, prior), CPU), model.quantizer, suggested_weight(prior))
+    """Have a model choose codes by a prior, if it names a weight."""
+    if weight := suggested_weight(prior):
+        model.choice = Thrift(Prices(cast(NetworkPrior, prior), CPU), model.quantizer, weight)
 
 
 def tie(arguments: argparse.Namespace) -> None:
