@@ -1,22 +1,22 @@
-"""How much more could a prior save? A float Transformer on the same codes, which need not be fast or exact.
+"""How much more could a prior save? The shipped one, grown, on the same codes; it need not be fast.
 
-Trains on the codes that the bundled prior was trained on and prints bits a code on `test/`'s codes beside the prior's:
+Gives a prior's network several times its hidden units and a memory of all frames before, trains it further on the codes
+that the prior was trained on, and prints bits a code on `test/`'s codes beside the prior's own:
 
-    python benchmarks/entropy_bound.py TESTCODES --training CODES --weights MODEL --prior PRIOR
+    python benchmarks/entropy_bound.py TESTCODES --training CODES --prior PRIOR [--units 3] [--minutes 20]
 
-Frames in order: attention over the frames before (as EnCodec's language model, arXiv 2210.13438, section 3.4), then
-within a frame layer by layer. A pair's second channel also sees this frame and the next of the first channel. Codes
-start as what they add to the model's latent, which tells from the first step which are alike.
+It starts as the prior it is grown from, so that a short training tells what size and memory are worth, which a new
+network (EnCodec's language model, arXiv 2210.13438, section 3.4) would need hours to say.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -24,169 +24,116 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.entropy.files import load_prior
-from dacfile.model.checkpoint import load_model
-from dacfile.model.lapped import Lapped
-from dacfile.training.prior_data import Piece, Sampler, load_pieces, split
-from dacfile.training.prior_run import blocks_of, measured_bits
+from dacfile.training.prior import Progress, Recipe, train_network
+from dacfile.training.prior_data import MISSING, Piece, load_pieces
+from dacfile.training.prior_export import restore
+from dacfile.training.prior_net import LIMIT, UNIT, Layer, PriorNet, activation, quantised
+from dacfile.training.prior_run import blocks_of
 
 NAT = 1 / math.log(2)
-CODES = 1024
+HALF_LIVES = (8, 70)  # frames: of the memories of a layer's own codes
+REACH = 64  # frames to both sides over which the layers before are averaged
+# What reads units, and along which dimension: it starts at zero for units that are added.
+READING = {"group": 1, "member": 2, "back": 1}
 
 
-class Attention(nn.Module):
-    """One causal Transformer layer, normalised at its entrance; positions as rotations (arXiv 2104.09864)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.enter, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor, turns: Tensor) -> Tensor:
-        """Map [B, L, width] to the same shape; turns: complex [L, width / heads / 2]."""
-        q, k, v = self.project(self.enter(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(rotated(q, turns), rotated(k, turns), v, is_causal=True)
-        x = x + self.join(seen.transpose(1, 2).flatten(2))
-        return x + self.narrow(F.gelu(self.widen(self.between(x))))
+@lru_cache
+def fading(frames: int, half_life: int) -> Tensor:
+    """Return the matrix [frames, frames] that averages all rows before each row, later ones more."""
+    ages = torch.arange(frames)[:, None] - torch.arange(frames) - 1
+    keep = 0.5 ** (1 / half_life)
+    return torch.where(ages >= 0, (1 - keep) * keep ** ages.clamp(min=0).float(), 0.0).bfloat16()
 
 
-def rotated(x: Tensor, turns: Tensor) -> Tensor:
-    """Return x [.., L, d] with every pair of numbers turned."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+@lru_cache
+def blurring(frames: int) -> Tensor:
+    """Return the matrix [frames, frames] that averages the rows around each row."""
+    near = (torch.arange(frames)[:, None] - torch.arange(frames)).abs() <= REACH
+    return (near / near.sum(1, keepdim=True)).bfloat16()
 
 
-class Bound(nn.Module):
-    """Nats of codes [B, K, L] given all that comes before them."""
+class Grown(PriorNet):
+    """A prior's network with more units and a long memory, which at first changes nothing."""
 
-    def __init__(self, codebooks: int, width: int, depth: int, heads: int = 4) -> None:
-        super().__init__()
-        self.codebooks, self.width = codebooks, width
-        self.past, self.present, self.first = (
-            nn.ModuleList(nn.Embedding(CODES, width) for _ in range(codebooks)) for _ in range(3)
-        )
-        self.ahead = nn.Linear(width, width)
-        self.layers = nn.ModuleList(Attention(width, heads) for _ in range(depth))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(codebooks))
-        self.widen = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(codebooks))
-        self.narrow = nn.ModuleList(nn.Linear(3 * width, width) for _ in range(codebooks))
-        self.out = nn.ModuleList(nn.Linear(width, CODES) for _ in range(codebooks))
-        angles = 1000.0 ** -torch.linspace(0, 1, width // heads // 2)
-        self.register_buffer("angles", angles)
+    def __init__(self, start: PriorNet, units: int) -> None:
+        c = start.config
+        super().__init__(replace(c, head=units * c.head, hidden=units * c.hidden), start.order)
+        with torch.no_grad():
+            self.start.copy_(start.start)
+            for mine, small in zip(self.modules_of_codebooks(), start.modules_of_codebooks(), strict=True):
+                grow(mine, small)
+        head, width = self.config.head, c.width
+        self.far = nn.ParameterList(torch.zeros(len(HALF_LIVES), c.past_width, head) for _ in range(c.codebooks))
+        self.around = nn.ParameterList(torch.zeros(head, width) for _ in range(c.codebooks))
 
-    @torch.no_grad()
-    def start_from(self, model: Lapped) -> None:
-        """Start with the codebooks' entries as they are in the latent, turned at random into this width."""
-        for tables in (self.past, self.present, self.first):
-            for table, stage in zip(tables, model.quantizer, strict=True):
-                entries = stage.entries() - stage.entries().mean(0)
-                turned = entries @ torch.randn(entries.shape[1], self.width)
-                table.weight.copy_(0.3 * turned / turned.std())
-        for layer in self.out:
-            layer.weight.mul_(0.3)
-
-    def joined(self, tables: nn.ModuleList, codes: Tensor) -> Tensor:
-        """Return the sum [B, L, width] of what the codes [B, K, L] stand for."""
-        return torch.stack([table(codes[:, k]) for k, table in enumerate(tables)]).sum(0)
-
-    def forward(self, codes: Tensor, first: Tensor | None = None) -> Tensor:
-        """Return nats [K, B, L]; `first`: the codes of channel 0 where these are channel 1's."""
-        x = F.pad(self.joined(self.past, codes)[:, :-1], (0, 0, 1, 0))
-        if first is not None:
-            other = self.joined(self.first, first)
-            x = x + other + self.ahead(F.pad(other[:, 1:], (0, 0, 0, 1)))
-        angle = torch.outer(torch.arange(codes.shape[-1]), self.angles)
-        turns = torch.polar(torch.ones_like(angle), angle)
-        for layer in self.layers:
-            x = layer(x, turns)
-        return self.within(x, codes)
-
-    def within(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Go through the layers of each frame, given what the past says, [B, L, width]."""
-        nats = []
-        for k in range(self.codebooks):
-            h = x + self.narrow[k](F.gelu(self.widen[k](self.norms[k](x))))
-            logits = self.out[k](h).float()
-            nats.append(F.cross_entropy(logits.flatten(0, 1), codes[:, k].flatten(), reduction="none"))
-            x = h + self.present[k](codes[:, k])
-        return torch.stack(nats).unflatten(1, (len(codes), -1))
+    def _head(self, layer: Layer, x: Tensor, own: Tensor, reference: Tensor | None) -> Tensor:
+        e, k = layer.exponents.head, self.modules_of_codebooks().index(layer)
+        total = F.linear(x, quantised(layer.head, e)).float() + layer.head_bias * UNIT + self._own_past(layer, own)
+        if reference is not None:
+            total = total + F.linear(reference, quantised(layer.reference, e))
+        codes = F.embedding(own, activation(layer.recent * UNIT, -LIMIT))
+        for half_life, weight in zip(HALF_LIVES, self.far[k], strict=True):
+            total = total + fading(own.shape[1], half_life) @ codes @ weight.bfloat16()
+        total = total + F.linear(blurring(own.shape[1]) @ x, self.around[k].bfloat16())
+        return activation(total, 0.0)
 
 
-def nats_of(model: Bound, batch: Sequence[np.ndarray]) -> Tensor:
-    """Return nats [K, rows, L] of a batch of `Sampler.draw`, second channels behind the first."""
-    first, _, pairs, second = (torch.from_numpy(array) for array in batch)
-    with torch.autocast("cpu", torch.bfloat16):
-        nats = model(first)
-        return torch.cat([nats, model(second, first[pairs])], 1) if len(pairs) else nats
-
-
-def train(model: Bound, pieces: Sequence[Piece], minutes: float, length: int, rate: float = 1e-3) -> None:
-    """Train for so many minutes of processor time; tell how it goes on pieces held out."""
-    training, held = split(pieces)
-    sampler, judge = Sampler(training, length, 1), Sampler(held, length, 1, seed=1)
-    batches = [judge.draw(12) for _ in range(6)]
-    optimiser = torch.optim.AdamW(model.parameters(), rate, (0.9, 0.98), weight_decay=0.05, fused=True)
-    began, step, told = time.process_time(), 0, 0.0
-    while (done := (time.process_time() - began) / 60 / minutes) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 200) * (0.01 + 0.99 * math.cos(math.pi / 2 * done) ** 2)
-        loss = nats_of(model, sampler.draw(12)).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if done >= told:
-            with torch.no_grad():
-                bits = torch.cat([nats_of(model, batch).flatten(1) for batch in batches], 1).mean().item() * NAT
-            print(f"{100 * done:3.0f} %, step {step}: held out {bits:.3f} bits a code", flush=True)
-            told += 0.05
+def grow(layer: Layer, small: Layer) -> None:
+    """Take over the smaller layer's parameters; what reads added units starts at zero."""
+    for name, old in small.named_parameters():
+        new = layer.get_parameter(name)
+        if name in READING:
+            new.zero_().narrow(READING[name], 0, old.shape[READING[name]]).copy_(old)
+        elif name == "past":  # [lags, past width, head]
+            new[..., : old.shape[2]] = old
+        else:
+            new[: len(old)] = old
 
 
 @torch.no_grad()
-def judged(model: Bound, pieces: Sequence[Piece], block: int = 1723) -> dict[str, np.ndarray]:
+def judged(net: PriorNet, pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
     """Return bits a code for each layer: of single channels, and of pairs' first and second channels."""
-    totals: dict[str, tuple[Tensor, int]] = {}
-    for channels in blocks_of(pieces, block)[0]:
-        codes = [torch.from_numpy(channel.astype(np.int64))[None] for channel in channels]
-        with torch.autocast("cpu", torch.bfloat16):
-            found = {"mono" if len(codes) == 1 else "first": model(codes[0])}
-            if len(codes) == 2:
-                shared = [F.pad(code, (0, 0, 0, model.codebooks - code.shape[1])) for code in codes]
-                found["second"] = model(shared[1], shared[0])[: codes[1].shape[1]]
-        for name, nats in found.items():
-            nothing = torch.zeros(model.codebooks)
-            bits = F.pad(nats.sum((1, 2)) * NAT, (0, model.codebooks - len(nats)))
-            total, frames = totals.get(name, (nothing, 0))
-            totals[name] = total + bits, frames + nats.shape[-1]
-    return {name: (total / frames).numpy() for name, (total, frames) in totals.items()}
+    totals: dict[str, tuple[Tensor, Tensor]] = {}
+    depth = net.config.codebooks
+    for channels in blocks_of(pieces)[0]:
+        states: list[Tensor] | None = None
+        for name, channel in zip(("first", "second") if len(channels) == 2 else ("mono",), channels, strict=True):
+            codes = torch.from_numpy(channel.astype(np.int64))[None]
+            codes = F.pad(codes, (0, 0, 0, depth - codes.shape[1]), value=MISSING)
+            phase = torch.zeros(1, codes.shape[2], dtype=torch.int64)
+            nats, states = net(codes, phase, states, keep_last=True)
+            total, count = totals.get(name, (torch.zeros(depth), torch.zeros(depth)))
+            totals[name] = total + nats * NAT, count + (codes != MISSING).sum((0, 2))
+    return {name: (total / count.clamp(min=1)).numpy() for name, (total, count) in totals.items()}
+
+
+def tell(title: str, net: PriorNet, pieces: Sequence[Piece]) -> None:
+    """Print bits a code on pieces that no network has seen."""
+    for name, bits in judged(net, pieces).items():
+        print(f"{title}, {name:6} " + " ".join(f"{b:6.3f}" for b in bits) + f"  mean {bits.mean():.3f}", flush=True)
+
+
+def progress(state: Progress) -> None:
+    """Print how training goes on."""
+    print(f"{state.done:4.0%}, step {state.steps}: held out {np.mean(state.bits):.3f} bits a code", flush=True)
 
 
 def main() -> None:
-    """Train, judge, print."""
+    """Judge, grow, train, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codes", type=Path, help=".npz of the codes to judge on")
     parser.add_argument("--training", type=Path, required=True, help=".npz of the codes to learn from")
-    parser.add_argument("--weights", type=Path, required=True, help="the model that the codes are of")
-    parser.add_argument("--prior", type=Path, help="a prior to compare with")
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--length", type=int, default=256, help="frames of a training crop")
+    parser.add_argument("--prior", type=Path, required=True, help="the prior to grow")
+    parser.add_argument("--units", type=int, default=3, help="how many times the hidden units of both kinds")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of processor time")
     options = parser.parse_args()
     torch.manual_seed(0)
-    learned, pieces = load_pieces(options.training), load_pieces(options.codes)
-    model = Bound(max(len(piece.first) for piece in learned), options.width, options.depth)
-    model.start_from(cast(Lapped, load_model(options.weights)[0]))
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} million parameters")
-    train(model, learned, options.minutes, options.length)
-    for name, bits in judged(model, pieces).items():
-        print(f"Transformer, {name:6} " + " ".join(f"{b:6.3f}" for b in bits) + f"  mean {bits.mean():.3f}")
-    if options.prior:
-        blocks, firsts = blocks_of([piece for piece in pieces if piece.second is None])
-        bits = measured_bits(load_prior(options.prior), blocks, firsts)
-        print("the prior, mono     " + " ".join(f"{b:6.3f}" for b in bits) + f"  mean {bits.mean():.3f}")
+    pieces, small = load_pieces(options.codes), restore(load_prior(options.prior))
+    tell("prior", small, pieces)
+    net = Grown(small, options.units)
+    print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} million parameters")
+    recipe = Recipe(minutes=options.minutes, rate=2e-3, crops=4, length=576, warm_up=30, average=0.99, patience=20)
+    tell("grown", train_network(load_pieces(options.training), net.config, recipe, progress, net), pieces)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Codes every stereo file in FOLDER both ways, drops layers from both channels (left/right) or from the side (mid/side),
 and writes a row for each: bytes as raw codes and with the model's prior, mel distance (mean of left and right), SI-SDR.
-Then prints what each choice saves against two plain channels (left/right, raw codes) of the same mel distance, whose
-size is interpolated between their depths.
+Then prints what each choice saves against two plain channels (left/right, nearest codes, stored raw) of the same mel
+distance, whose size is interpolated between their depths.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
 
 BLOCK_SECONDS = 20
+PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ class Choice:
 
     mid_side: bool
     layers: tuple[int, int]
+    nearest: bool = False  # codes chosen by distance alone
 
     def __str__(self) -> str:
-        """Return for example "ms 9+4"."""
-        return f"{'ms' if self.mid_side else 'lr'} {self.layers[0]}+{self.layers[1]}"
+        """Return for example "ms 9+4"; "plain 9+9" for left and right by their nearest codes."""
+        kind = PLAIN if self.nearest else "ms" if self.mid_side else "lr"
+        return f"{kind} {self.layers[0]}+{self.layers[1]}"
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,10 @@ def read_pairs(folder: Path, rate: int, seconds: float) -> Iterator[Pair]:
 
 
 def choices(codebooks: int) -> list[Choice]:
-    """Return left/right with 9+9, 8+8, ... and mid/side with 9+9, 9+8, ... for K = 9."""
-    plain = [Choice(False, (n, n)) for n in range(codebooks, codebooks // 2, -1)]
-    return plain + [Choice(True, (codebooks, n)) for n in range(codebooks, 1, -1)]
+    """Return left/right with 9+9, 8+8, ..., plain and thrifty, and mid/side with 9+9, 9+8, ... for K = 9."""
+    depths = range(codebooks, codebooks // 2, -1)
+    left_right = [Choice(False, (n, n), nearest) for nearest in (True, False) for n in depths]
+    return left_right + [Choice(True, (codebooks, n)) for n in range(codebooks, 1, -1)]
 
 
 def automatic(pair: Pair, codebooks: int) -> Choice:
@@ -108,18 +112,19 @@ def decoded(codec: Codec, codes: Sequence[np.ndarray], mid_side: bool) -> np.nda
     return np.stack(parts, 1)
 
 
-def measure(codec: Codec, prior: Prior, pair: Pair) -> Iterator[dict[str, object]]:
-    """Yield a row for every choice."""
+def measure(codec: Codec, plain: Codec, prior: Prior, pair: Pair) -> Iterator[dict[str, object]]:
+    """Yield a row for every choice; `plain` is the codec that takes the nearest codes."""
     facts = codec.facts
     block = round(BLOCK_SECONDS * facts.rate / facts.hop)
     reference = torch.from_numpy(np.ascontiguousarray(pair.samples.T))
-    whole: dict[bool, np.ndarray] = {}
+    whole: dict[tuple[bool, bool], np.ndarray] = {}
     chosen = automatic(pair, facts.codebooks)
     for choice in dict.fromkeys([*choices(facts.codebooks), chosen]):
         plan = plan_for(pair, choice, facts.codebooks)
-        if choice.mid_side not in whole:
-            whole[choice.mid_side] = codec.encode(plan.apply(pair.samples))
-        codes = [c[:n] for c, n in zip(whole[choice.mid_side], choice.layers, strict=True)]
+        way = (choice.mid_side, choice.nearest)
+        if way not in whole:
+            whole[way] = (plain if choice.nearest else codec).encode(plan.apply(pair.samples))
+        codes = [c[:n] for c, n in zip(whole[way], choice.layers, strict=True)]
         samples = plan.invert(decoded(codec, codes, choice.mid_side)[: len(pair.samples)])
         estimate = torch.from_numpy(np.ascontiguousarray(samples.T, np.float32))
         yield {
@@ -136,7 +141,7 @@ def measure(codec: Codec, prior: Prior, pair: Pair) -> Iterator[dict[str, object
 
 def plain_bytes(rows: Sequence[dict], mel: float) -> float:
     """Return the raw bytes of two plain channels at a mel distance, extrapolated at the ends."""
-    plain = sorted((row["mel"], row["raw"]) for row in rows if row["choice"].startswith("lr"))
+    plain = sorted((row["mel"], row["raw"]) for row in rows if row["choice"].startswith(PLAIN))
     slopes = np.polyfit([m for m, _ in plain], [b for _, b in plain], 1)
     if not plain[0][0] <= mel <= plain[-1][0]:
         return float(np.polyval(slopes, mel))
@@ -168,11 +173,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/stereo.csv"))
     arguments = parser.parse_args()
-    codec = load_codec(arguments.model, device="cpu")
+    codec, plain = load_codec(arguments.model, device="cpu"), load_codec(arguments.model, device="cpu", rdo=0)
     prior = named_prior(arguments.model)
     rows: list[dict] = []
     for pair in read_pairs(arguments.folder, codec.rate, arguments.seconds):
-        rows.extend(measure(codec, prior, pair))
+        rows.extend(measure(codec, plain, prior, pair))
         print(pair.name, f"{pair.difference:.1f} dB", flush=True)
     with arguments.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
