@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -60,15 +60,16 @@ class _Products:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._users, self._tf32, self._before = 0, False, (False, False)
+        self._users, self._tf32 = 0, False
+        self._before: tuple[object, ...] = ()
 
     @contextmanager
     def __call__(self, tf32: bool) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._users or self._tf32 == tf32)
             if not self._users:
-                self._before, self._tf32 = _allowed(), tf32
-                _allow(tf32, tf32)
+                self._before, self._tf32 = _settings(), tf32
+                _set([_VALUES[tf32]] * len(_PLACES))
             self._users += 1
         try:
             yield
@@ -76,19 +77,27 @@ class _Products:
             with self._changed:
                 self._users -= 1
                 if not self._users:
-                    _allow(*self._before)
+                    _set(self._before)
                     self._changed.notify_all()
 
 
 cuda_products = _Products()
 
 
-def _allowed() -> tuple[bool, bool]:
-    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+# Since 2.9 PyTorch refuses to read `allow_tf32` once a program has set `fp32_precision`, but not the reverse.
+_RENAMED = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+_NAME = "fp32_precision" if _RENAMED else "allow_tf32"
+_VALUES: tuple[object, object] = ("ieee", "tf32") if _RENAMED else (False, True)
+_PLACES = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", torch.backends.cudnn))
 
 
-def _allow(matmul: bool, convolution: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+def _settings() -> tuple[object, ...]:
+    return tuple(getattr(place, _NAME) for place in _PLACES)
+
+
+def _set(values: Iterable[object]) -> None:
+    for place, value in zip(_PLACES, values, strict=True):
+        setattr(place, _NAME, value)
 
 
 class Transfer:
