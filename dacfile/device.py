@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,13 +104,16 @@ def _set(values: Iterable[object]) -> None:
 class Transfer:
     """Call a network with tensors of the host, and return its output there, float32 or integers.
 
-    On CUDA every thread has a stream of its own and page-locked memory, so that the copies of one call run beside the
-    kernels of another; the waiting thread holds no lock of Python's.
+    On CUDA a call has a stream and page-locked memory, so that its copies run beside the kernels of another; the thread
+    that waits holds no lock of Python's. PyTorch keeps freed memory for the stream that had it: with a stream for every
+    thread, memory would be taken as many times as there are threads. So calls share IN_FLIGHT streams, and others wait.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._own = threading.local()
+        self._free: queue.LifoQueue[torch.cuda.Stream] = queue.LifoQueue()
+        for _ in range(IN_FLIGHT if device.type == "cuda" else 0):
+            self._free.put(torch.cuda.Stream(device))
 
     def __call__(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """Return `network(*inputs)`."""
@@ -118,14 +122,17 @@ class Transfer:
         return _plain(network(*(tensor.to(self.device) for tensor in inputs))).cpu()
 
     def _beside_others(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        if not hasattr(self._own, "stream"):
-            torch.cuda.synchronize(self.device)  # the weights came by the common stream, which this one does not await
-            self._own.stream = torch.cuda.Stream(self.device)
-        with torch.cuda.stream(self._own.stream):
-            output = _plain(network(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in inputs)))
-            result = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
-            result.copy_(output, non_blocking=True)
-        self._own.stream.synchronize()
+        stream = self._free.get()
+        try:
+            # Weights and prices are made on the caller's stream, which another one does not await by itself.
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(stream):
+                output = _plain(network(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in inputs)))
+                result = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
+                result.copy_(output, non_blocking=True)
+            stream.synchronize()
+        finally:
+            self._free.put(stream)
         return result
 
 
@@ -134,13 +141,17 @@ def _plain(output: Tensor) -> Tensor:
 
 
 def fitting_batch(device: torch.device, call: Callable[[], object]) -> int:
-    """Return how many windows fit into the free memory of a CUDA device, where `call` takes that of one window."""
+    """Return how many windows fit into the free memory of a CUDA device, where `call` takes that of one window.
+
+    Free is also what PyTorch keeps of earlier calls, such as those in the other direction.
+    """
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     call()
     window = torch.cuda.max_memory_allocated(device) - before
     free, _ = torch.cuda.mem_get_info(device)
-    return batch_for(free, window)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return batch_for(free + kept, window)
 
 
 def batch_for(free: int, window: int) -> int:
