@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dacfile.device import cuda_products
 from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
@@ -206,6 +207,8 @@ class Trainer:
         return {"step": self.step_number, "seconds": f"{seconds:.1f}", "rate": f"{self.learning_rate():.2e}"}
 
 
+# The similarity loss is a small difference of large squares: TF32, PyTorch's default for convolutions, loses it.
+@cuda_products(tf32=False)
 def run(trainer: Trainer, folder: Path) -> None:
     """Train until the configured number of steps.
 
