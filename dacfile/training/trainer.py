@@ -180,6 +180,7 @@ class Trainer:
             "adversary": self.adversary.state_dict() if self.adversary else None,
             "sampler": self.sampler.random.bit_generator.state,
             "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "config": self.model.config,
         }
 
@@ -201,6 +202,8 @@ class Trainer:
             self.adversary.load_state_dict(state["adversary"])
         self.sampler.random.bit_generator.state = state["sampler"]
         torch.set_rng_state(state["torch"])
+        if self.device.type == "cuda" and state.get("cuda") is not None:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
     def progress(self, seconds: float) -> dict[str, object]:
         """Return the first columns of a row of the log."""
