@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from speed_batches import Job, make_clips, make_songs, run_round
-from speed_dac import REFERENCE_WINDOW, in_windows, reference_model
+from speed_dac import REFERENCE_WINDOW, Code, in_windows, reference_model
 from speed_report import Row, write_results
 
 from dacfile.codec import Codec
+from dacfile.device import resolve_device
 from dacfile.installed import cores
 from dacfile.model import store
 from dacfile.model.dac import PUBLISHED, Dac
@@ -52,6 +53,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--hardware", default=f"{platform.machine()}, {cores()} cores")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
+    if (device := resolve_device(arguments.device)).type == "cuda":
+        arguments.hardware += f", {torch.cuda.get_device_name(device)}"
     if arguments.quick:
         quick = {
             "songs": 2,
@@ -94,11 +97,22 @@ def published_network(device: str, precision: str, seconds: float, rounds: int) 
     decoders: dict[str, Callable[[], object]] = {"dacfile": lambda: codec.decode(codes)}
     if reference:
         window = int(REFERENCE_WINDOW * rate) // hop
-        encode, decode = in_windows(reference[1], 0, window * hop), in_windows(reference[2], 1, window)
+        alike = [in_arithmetic_of(codec, function) for function in reference[1:]]
+        encode, decode = in_windows(alike[0], 0, window * hop), in_windows(alike[1], 1, window)
         encoders["DacModel"], decoders["DacModel"] = lambda: encode(audio), lambda: decode(codes[0])
     for what, functions in (("encode", encoders), ("decode", decoders)):
         for tool, (wall, cpu) in best_wall(functions, rounds).items():
             yield Row("network, published 44.1 kHz", tool, what, len(audio) / rate, wall, cpu)
+
+
+def in_arithmetic_of(codec: Codec, function: Code) -> Code:
+    """Return a function that computes as a codec does: left alone, PyTorch has convolutions on CUDA in TF32."""
+
+    def run(whole: np.ndarray) -> np.ndarray:
+        with codec.arithmetic():
+            return function(whole)
+
+    return run
 
 
 def bundled_networks(device: str, precision: str, seconds: float) -> Iterator[Row]:

@@ -55,9 +55,10 @@ class Codec:
         precision: str = "auto",
         batch: int = 0,
     ) -> None:
-        self.device = resolve_device(device)
+        self.model = model.to(resolve_device(device)).eval().requires_grad_(False)
+        # With its number: what "cuda" alone means is for every thread to choose.
+        self.device = next(self.model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
-        self.model = model.to(self.device).eval().requires_grad_(False)
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
         self.facts = model.facts
         self.name = name
@@ -163,10 +164,11 @@ class Codec:
                 self._to_measure.discard(network.__name__)
 
     def _run(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        with torch.inference_mode(), self._numbers():
+        with torch.inference_mode(), self.arithmetic():
             return self._call(network, inputs)
 
-    def _numbers(self) -> AbstractContextManager[object]:
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """Return the context in which the network computes with this precision."""
         if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return cuda_products(tf32=self.precision == "tf32") if self.device.type == "cuda" else nullcontext()

@@ -106,6 +106,7 @@ class SharedCodec:
         self.batch = getattr(codec, "batch", 1)
         self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
         copies = (codec, *others) * getattr(codec, "in_flight", 1)
+        self.copies = len(copies)
         self._encode: Combiner[np.ndarray, np.ndarray] = Combiner(*(partial(_encode_all, copy) for copy in copies))
         self._decode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_decode_all, copy) for copy in copies))
 

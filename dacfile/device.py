@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -60,15 +61,16 @@ class _Products:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._users, self._tf32, self._before = 0, False, (False, False)
+        self._users, self._tf32 = 0, False
+        self._before: tuple[object, ...] = ()
 
     @contextmanager
     def __call__(self, tf32: bool) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._users or self._tf32 == tf32)
             if not self._users:
-                self._before, self._tf32 = _allowed(), tf32
-                _allow(tf32, tf32)
+                self._before, self._tf32 = _settings(), tf32
+                _set([_VALUES[tf32]] * len(_PLACES))
             self._users += 1
         try:
             yield
@@ -76,31 +78,42 @@ class _Products:
             with self._changed:
                 self._users -= 1
                 if not self._users:
-                    _allow(*self._before)
+                    _set(self._before)
                     self._changed.notify_all()
 
 
 cuda_products = _Products()
 
 
-def _allowed() -> tuple[bool, bool]:
-    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+# Since 2.9 PyTorch refuses to read `allow_tf32` once a program has set `fp32_precision`, but not the reverse.
+_RENAMED = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+_NAME = "fp32_precision" if _RENAMED else "allow_tf32"
+_VALUES: tuple[object, object] = ("ieee", "tf32") if _RENAMED else (False, True)
+_PLACES = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", torch.backends.cudnn))
 
 
-def _allow(matmul: bool, convolution: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+def _settings() -> tuple[object, ...]:
+    return tuple(getattr(place, _NAME) for place in _PLACES)
+
+
+def _set(values: Iterable[object]) -> None:
+    for place, value in zip(_PLACES, values, strict=True):
+        setattr(place, _NAME, value)
 
 
 class Transfer:
     """Call a network with tensors of the host, and return its output there, float32 or integers.
 
-    On CUDA every thread has a stream of its own and page-locked memory, so that the copies of one call run beside the
-    kernels of another; the waiting thread holds no lock of Python's.
+    On CUDA a call has a stream and page-locked memory, so that its copies run beside the kernels of another; the thread
+    that waits holds no lock of Python's. PyTorch keeps freed memory for the stream that had it: with a stream for every
+    thread, memory would be taken as many times as there are threads. So calls share IN_FLIGHT streams, and others wait.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._own = threading.local()
+        self._free: queue.LifoQueue[torch.cuda.Stream] = queue.LifoQueue()
+        for _ in range(IN_FLIGHT if device.type == "cuda" else 0):
+            self._free.put(torch.cuda.Stream(device))
 
     def __call__(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """Return `network(*inputs)`."""
@@ -109,14 +122,17 @@ class Transfer:
         return _plain(network(*(tensor.to(self.device) for tensor in inputs))).cpu()
 
     def _beside_others(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        if not hasattr(self._own, "stream"):
-            torch.cuda.synchronize(self.device)  # the weights came by the common stream, which this one does not await
-            self._own.stream = torch.cuda.Stream(self.device)
-        with torch.cuda.stream(self._own.stream):
-            output = _plain(network(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in inputs)))
-            result = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
-            result.copy_(output, non_blocking=True)
-        self._own.stream.synchronize()
+        stream = self._free.get()
+        try:
+            # Weights and prices are made on the caller's stream, which another one does not await by itself.
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(stream):
+                output = _plain(network(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in inputs)))
+                result = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
+                result.copy_(output, non_blocking=True)
+            stream.synchronize()
+        finally:
+            self._free.put(stream)
         return result
 
 
@@ -125,13 +141,17 @@ def _plain(output: Tensor) -> Tensor:
 
 
 def fitting_batch(device: torch.device, call: Callable[[], object]) -> int:
-    """Return how many windows fit into the free memory of a CUDA device, where `call` takes that of one window."""
+    """Return how many windows fit into the free memory of a CUDA device, where `call` takes that of one window.
+
+    Free is also what PyTorch keeps of earlier calls, such as those in the other direction.
+    """
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     call()
     window = torch.cuda.max_memory_allocated(device) - before
     free, _ = torch.cuda.mem_get_info(device)
-    return batch_for(free, window)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return batch_for(free + kept, window)
 
 
 def batch_for(free: int, window: int) -> int:

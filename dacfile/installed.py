@@ -30,7 +30,8 @@ _loading_prior = threading.Lock()
 class Codecs:
     """Codecs by name or id, each loaded when it is first needed; `only` is used for everything when it is given.
 
-    `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them.
+    `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them,
+    and no more devices are used, since it takes seconds to begin with one.
     `rdo` is what a bit weighs when they choose codes; 0 takes the nearest, None what the prior suggests. Raises
     ModelNotFound, ModelMismatch or UnsafeWeights from both methods.
     """
@@ -78,7 +79,8 @@ class Codecs:
                 from dacfile.codec import load_codec
                 from dacfile.device import every_device
 
-                codec, *others = (load_codec(key, name, self._precision) for name in every_device(self._device))
+                devices = every_device(self._device)[: self._jobs]
+                codec, *others = (load_codec(key, name, self._precision) for name in devices)
                 for each in (codec, *others):
                     each.economise(partial(default_prior, codec.name, codec.id), self._rdo)
                 # A CPU gains nothing from large batches, any other device is fast only with them.

@@ -135,12 +135,22 @@ class Bench:
     def _fitting(self) -> np.ndarray:
         """Return as much audio as both networks can do in the time; this also warms them up."""
         trial = self._material(min(TRIAL_SECONDS, self._seconds))
-        codes = self._encode(trial)
+        codes = self._warm_up(trial)
         begin = time.perf_counter()
         self._decode(self._encode(trial))
         spent = max(time.perf_counter() - begin, 1e-6) / (codes.shape[-1] * self.codec.facts.hop)
         fits = MOST_TIME / spent / self.codec.facts.rate
-        return self._material(min(self._seconds, max(fits, TRIAL_SECONDS)))
+        audio = self._material(min(self._seconds, max(fits, TRIAL_SECONDS)))
+        if self.device != "cpu":
+            self._warm_up(audio)  # memory is taken anew for larger batches
+        return audio
+
+    def _warm_up(self, audio: np.ndarray) -> np.ndarray:
+        """Code on every device both ways, which take turns; return the codes."""
+        for _ in range(getattr(self.codec, "copies", 1)):
+            codes = self._encode(audio)
+            self._decode(codes)
+        return codes
 
     def _encode(self, audio: np.ndarray) -> np.ndarray:
         encoder = StreamEncoder(self.codec, audio.shape[1])

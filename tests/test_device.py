@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,8 +14,9 @@ from dacfile import device
 from dacfile.device import LARGEST_BATCH, Transfer, batch_for, cuda_products, every_device
 
 
-def flags() -> tuple[bool, bool]:
-    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+def flags() -> tuple[bool, ...]:
+    """Return whether matrix products and convolutions are in TF32."""
+    return tuple(value in (True, "tf32") for value in device._settings())
 
 
 @pytest.mark.parametrize("tf32", [False, True])
@@ -51,6 +54,22 @@ def test_threads_of_other_arithmetic_wait() -> None:
             assert not entered.wait(0.1)
             assert flags() == (False, False)
         assert waiting.result() == (True, True)
+
+
+@pytest.mark.skipif(not device._RENAMED, reason="this PyTorch has one way to set it")
+def test_either_way_that_a_program_sets_the_arithmetic_is_kept() -> None:
+    script = """
+import torch
+from dacfile.device import cuda_products
+matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+for name, value, conv in (("allow_tf32", True, cudnn), ("fp32_precision", "tf32", cudnn.conv)):
+    for place in (matmul, conv):
+        setattr(place, name, value)
+    with cuda_products(False):
+        assert (matmul.fp32_precision, cudnn.conv.fp32_precision) == ("ieee", "ieee")
+    assert (getattr(matmul, name), getattr(conv, name)) == (value, value)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_call_gives_float32_or_integers_of_the_host() -> None:

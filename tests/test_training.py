@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from dacfile import device
 from dacfile.errors import ModelMismatch
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped, LappedConfig
@@ -383,3 +384,19 @@ def test_decoders_for_the_same_codes_can_be_mixed(trainer: Trainer, tmp_path: Pa
     trainer.save(tmp_path / "c.pt")
     with pytest.raises(ModelMismatch, match="same codes"):
         export_weights(tmp_path / "a.pt", tmp_path / "no.safetensors", {}, tmp_path / "c.pt")
+
+
+def test_a_run_computes_its_losses_in_full_float32(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, step = [], trainer.step
+
+    def watched() -> dict[str, float]:
+        found.append(device._settings())
+        return step()
+
+    monkeypatch.setattr(trainer, "step", watched)
+    before = device._settings()
+    run(trainer, tmp_path)
+    assert set(found) == {(device._VALUES[False],) * 2}
+    assert device._settings() == before

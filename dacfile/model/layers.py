@@ -6,6 +6,7 @@ Weight norm is folded before the weights get here (`dacfile.model.layouts`), so 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ DILATIONS = (1, 3, 9)  # of the three residual units of every block
 SNAKE_EPSILON = 1e-9  # the published network adds it to alpha before dividing
 
 
+@cache  # a module that is not there would be looked for at every call
 def one_pass(device: torch.device) -> Callable[[Tensor, Tensor, float], Tensor] | None:
     """Return a Snake of values, alpha and epsilon that reads and writes memory once, without gradient; None without."""
     if device.type != "cuda":

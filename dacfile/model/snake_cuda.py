@@ -37,7 +37,8 @@ def snake(x: Tensor, alpha: Tensor, epsilon: float) -> Tensor:
     out = torch.empty_like(x)
     if x.numel():
         grid = (batch * channels, triton.cdiv(length, BLOCK))
-        _kernel[grid](x, alpha.contiguous(), out, channels, length, epsilon, BLOCK)
+        with torch.cuda.device_of(x):  # Triton launches on the present device, whatever the tensors are on
+            _kernel[grid](x, alpha.contiguous(), out, channels, length, epsilon, BLOCK)
     return out
 
 

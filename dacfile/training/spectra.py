@@ -50,7 +50,9 @@ class _RealTransform(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         half = gradients[0] * 0.5  # the inverse counts every bin twice, but for the first and the last
-        half[..., [0, -1]] *= 2
+        ends = torch.view_as_real(half)[..., :: ctx.size // 2, :]
+        ends[..., 0] *= 2
+        ends[..., 1] = 0  # means nothing in a real signal, but not every inverse transform on CUDA leaves it out
         return torch.fft.irfft(half, ctx.size, norm="forward")
 
 

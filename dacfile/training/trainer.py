@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dacfile.device import cuda_products
 from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
@@ -179,6 +180,7 @@ class Trainer:
             "adversary": self.adversary.state_dict() if self.adversary else None,
             "sampler": self.sampler.random.bit_generator.state,
             "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "config": self.model.config,
         }
 
@@ -200,12 +202,16 @@ class Trainer:
             self.adversary.load_state_dict(state["adversary"])
         self.sampler.random.bit_generator.state = state["sampler"]
         torch.set_rng_state(state["torch"])
+        if self.device.type == "cuda" and state.get("cuda") is not None:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
     def progress(self, seconds: float) -> dict[str, object]:
         """Return the first columns of a row of the log."""
         return {"step": self.step_number, "seconds": f"{seconds:.1f}", "rate": f"{self.learning_rate():.2e}"}
 
 
+# The similarity loss is a small difference of large squares: TF32, PyTorch's default for convolutions, loses it.
+@cuda_products(tf32=False)
 def run(trainer: Trainer, folder: Path) -> None:
     """Train until the configured number of steps.
 
