@@ -48,8 +48,8 @@ class CompressSettings:
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source (implies verify). rdo: what a bit weighs when codes are chosen
-    (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the prior names. coders:
+    remove: then delete the source, unless it has changed meanwhile (implies verify). rdo: what a bit weighs when codes
+    are chosen (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the prior names. coders:
     processes for entropy coding; 0 leaves it to the threads, None takes one a core where there are many.
     """
 
@@ -226,7 +226,7 @@ class _Compress:
         return Outcome(done.seconds, done.source.channels, time.monotonic() - begin, notes)
 
     def after(self, task: Task) -> None:
-        """Read the finished file back; only then may the source go."""
+        """Read the finished file back; only then may the source go, if it is still what was compressed."""
         if not (self.settings.verify or self.settings.remove):
             return
         try:
@@ -235,6 +235,9 @@ class _Compress:
             task.target.unlink(missing_ok=True)
             raise
         if self.settings.remove:
+            from dacfile.deep import check_source
+
+            check_source(task.target, task.source)
             task.source.unlink()
 
 
