@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -164,19 +164,23 @@ class _Crew:
                     remove_stale(folder)
 
     def _one(self, task: Task) -> None:
+        with contextlib.suppress(Cancelled):
+            self.queue.put(replace(self._judged(task), bytes_in=task.size))
+
+    def _judged(self, task: Task) -> FileDone | FileSkipped | FileFailed:
+        """Make the output of a task; whatever goes wrong is this file's failure: the other files go on."""
         try:
-            self.queue.put(self._make(task))
+            return self._make(task)
         except Cancelled:
-            pass
+            raise
         except TargetBusy as error:
-            self.queue.put(FileSkipped(task.source, str(error)))
+            return FileSkipped(task.source, str(error))
         except Exception as error:
-            # Whatever it is, it is this file's failure: the other files go on.
             if isinstance(error, OSError) and error.errno in _FULL:
                 self.stop.finish(f"the disk is full ({task.target.parent}); make room and run the same command again")
-            self.queue.put(failure(task.source, error))
+            return failure(task.source, error)
 
-    def _make(self, task: Task) -> Event:
+    def _make(self, task: Task) -> FileDone | FileSkipped:
         overwrite = False
         self._sweep(task.target.parent)
         if task.target.exists():
