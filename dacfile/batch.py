@@ -11,14 +11,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
-from dacfile.events import Event, FileSkipped, Started
+from dacfile.events import Event, FileSkipped, Report, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
 from dacfile.repack import RecodeSettings, Repack, RepackSettings, deepest_layer, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
@@ -38,7 +38,6 @@ SMALL_BYTES = 1 << 18  # of .dacz in flight: short files are decoded faster toge
 MANY_CORES = 4  # from here on threads are expected to wait more for each other than processes cost
 SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
 FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
-Report = Callable[[float, float | None], None]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -24,13 +23,12 @@ from dacfile.container import (
 from dacfile.entropy import Prior
 from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, UsageError
+from dacfile.events import Report
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
 from dacfile.model.facts import Facts
 from dacfile.pieces import piece_frames, regroup
 from dacfile.stream import StreamEncoder, WindowCodec
-
-Progress = Callable[[float, float | None], None]  # seconds done, seconds in all
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def compress_file(
     codec: WindowCodec,
     prior: Prior | None = None,
     options: CompressOptions | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Compressed:
     """Compress an audio file (path or binary stream) to the stream `target`, which is only written to.
 
@@ -172,7 +170,7 @@ def _write_blocks(
     head: Head,
     plan: ChannelPlan,
     prior: Prior | None,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> Tail:
     coded = plan.coded
     silence = Silence(codec.facts, len(coded))

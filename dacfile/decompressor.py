@@ -11,11 +11,11 @@ from os import PathLike
 from typing import BinaryIO
 
 from dacfile.audio.writer import AudioWriter, OutputFormat, output_format
-from dacfile.compressor import Progress
 from dacfile.container import Head, Reader, SalvageReport, gaps_of, salvage
 from dacfile.decoder import Decoder
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
+from dacfile.events import Report
 from dacfile.stream import WindowCodec
 
 FindCodec = Callable[[Head], WindowCodec]
@@ -67,7 +67,7 @@ def decompress_file(
     find_codec: FindCodec,
     find_prior: FindPrior,
     options: DecompressOptions | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Decompressed:
     """Decompress a `.dacz` file (path or binary stream, also a pipe) to the stream `target`.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+Report = Callable[[float, float | None], None]  # called with the seconds of audio done, and those in all if known
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from dacfile.blocks import GROUP, CodedBlock, decode_codes, stored_channels
 from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, Head, Reader, rewrite
 from dacfile.entropy import RAW_PRIOR_ID, Prior, encode_blocks
 from dacfile.errors import EntropyMismatch
-from dacfile.events import FileSkipped
+from dacfile.events import FileSkipped, Report
 from dacfile.installed import prior_of
 from dacfile.plan import Task
 from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, check_fits, named_prior
@@ -51,7 +51,7 @@ class Recode:
             return FileSkipped(task.source, "has this prior already", done=True)
         return True
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         """Write the file with the other prior, and prove from its bytes that the codes are the same."""
         begin = time.monotonic()
         with Reader(task.source) as reader:
@@ -68,7 +68,7 @@ def recode(
     source: Path,
     target: BinaryIO,
     prior: Prior | None,
-    progress: Callable[[float, float | None], None] = lambda done, total: None,
+    progress: Report = lambda done, total: None,
 ) -> float:
     """Copy `source` to `target`, readable and seekable, with its codes coded by `prior` (None: raw); return seconds.
 

@@ -11,14 +11,14 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from dacfile.atomic import AtomicFile, TargetBusy, remove_stale
 from dacfile.errors import DaczError, OutputExists
-from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Started
+from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Report, Started
 from dacfile.plan import Plan, Task
 
 INTERRUPTED = 130
@@ -80,8 +80,8 @@ class Action(Protocol):
         Raises OutputExists when it is in the way.
         """
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
-        """Write the output of `task` to `stream`, calling `progress(seconds done, seconds in all)` as it goes."""
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+        """Write the output of `task` to `stream`, calling `progress` as it goes."""
 
     def after(self, task: Task) -> None:
         """Check or clean up when the target has its final name; an error makes the file a failure."""
@@ -205,7 +205,7 @@ class _Crew:
             task.source, task.target, outcome.seconds, outcome.channels, task.size, size, outcome.elapsed, outcome.notes
         )
 
-    def _reporter(self, task: Task) -> Callable[[float, float | None], None]:
+    def _reporter(self, task: Task) -> Report:
         due = 0.0
 
         def report(seconds: float, total: float | None) -> None:
