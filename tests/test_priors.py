@@ -165,15 +165,13 @@ def test_a_damaged_file_is_left_as_it_is(archive, prior_file, dacz):
 
 def test_other_codes_are_noticed(archive, prior_file, dacz, monkeypatch):
     """An encoder that changes a code with its checksum writes a valid file, which must not replace the source."""
-    from dacfile import recode
-
-    original = recode.encode_blocks
+    from dacfile.entropy import encode_blocks
 
     def wrong(prior, blocks, *rest):
         changed = [[None if codes is None else (codes + 1) % 64 for codes in block] for block in blocks]
-        return original(prior, [[None if c is None else c.astype(np.uint16) for c in b] for b in changed], *rest)
+        return encode_blocks(prior, [[None if c is None else c.astype(np.uint16) for c in b] for b in changed], *rest)
 
-    monkeypatch.setattr(recode, "encode_blocks", wrong)
+    monkeypatch.setattr("dacfile.blocks.encode_blocks", wrong)
     path = archive / "a.wav.dacz"
     before = path.read_bytes()
     done = dacz("repack", path, "--prior", prior_file, "--in-place")
