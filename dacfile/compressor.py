@@ -21,8 +21,8 @@ from dacfile.container import (
     Writer,
 )
 from dacfile.entropy import Prior
-from dacfile.entropy.prior import covers
-from dacfile.errors import ModelMismatch, UsageError
+from dacfile.entropy.prior import check_covers
+from dacfile.errors import UsageError
 from dacfile.events import Report
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
@@ -71,7 +71,7 @@ def compress_file(
     UsageError for impossible options, ModelMismatch when the prior is not for this model's codebooks, OSError.
     """
     options = options or CompressOptions()
-    check_prior(prior, codec.facts)
+    check_covers(prior, codec.facts, "the model")
     with AudioReader(source) as reader:
         material = Material(reader, codec.facts.rate)
         depth = choose_depth(material.levels, codec.facts, options)
@@ -83,15 +83,6 @@ def compress_file(
         reader.check_unchanged()  # a later change must not look older than the output
         notes = tuple(dict.fromkeys((*reader.warnings, *metadata.notes)))
         return Compressed(reader.info, material.samples, material.seconds, tail.file_size, plan, notes)
-
-
-def check_prior(prior: Prior | None, facts: Facts) -> None:
-    """Raise ModelMismatch when a prior cannot code the codes of a model."""
-    if prior and not covers(prior, facts):
-        raise ModelMismatch(
-            f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
-            f"the model has {facts.codebooks} of {facts.codebook_size}"
-        )
 
 
 def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:

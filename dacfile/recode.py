@@ -14,11 +14,12 @@ from dacfile.blocks import CodedBlock, decode_codes, encode_layers, grouped, sto
 from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, Head, Reader, rewrite
 from dacfile.entropy import RAW_PRIOR_ID, Prior
 from dacfile.entropy.coder import StoredLayer
+from dacfile.entropy.prior import check_covers
 from dacfile.errors import EntropyMismatch
 from dacfile.events import FileSkipped, Report
 from dacfile.installed import prior_of
 from dacfile.plan import Task
-from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, check_fits, named_prior
+from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, named_prior
 from dacfile.repack import RecodeSettings, copy_mode, existing_output, refuse_itself
 from dacfile.runner import Outcome
 
@@ -36,8 +37,7 @@ class Recode:
     def prior_for(self, head: Head) -> Prior | None:
         """Return the prior that a file shall have. Raises PriorNotFound, ModelMismatch."""
         prior = bundled_prior(head) if self.settings.prior == BUNDLED_WORD else self._named
-        if prior is not None:
-            check_fits(prior, head)
+        check_covers(prior, head, "the file")
         return prior
 
     def existing(self, task: Task) -> FileSkipped | bool:
@@ -154,8 +154,7 @@ def measure(path: Path | BinaryIO, prior: Prior | None, gain: Gain) -> None:
     """
     with Reader(path) as reader:
         head = reader.head
-        if prior is not None:
-            check_fits(prior, head)
+        check_covers(prior, head, "the file")
         old = prior_of(head, path)
         for group in grouped(reader.blocks()):
             decoded = list(decode_codes(group, head, old))
