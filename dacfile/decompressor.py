@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +14,11 @@ from dacfile.decoder import Decoder
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
 from dacfile.events import Report
+from dacfile.spool import spool, spooled
 from dacfile.stream import WindowCodec
 
 FindCodec = Callable[[Head], WindowCodec]
 FindPrior = Callable[[Head], Prior | None]
-SPOOL_IN_MEMORY = 1 << 24  # bytes of a salvaged copy held in memory before a temporary file is used
 MOST_GAPS = 20  # that are told one by one
 
 
@@ -102,18 +100,17 @@ def _opened(source: str | PathLike[str] | BinaryIO, force: bool) -> Iterator[tup
         with Reader(source) as reader:
             yield reader, ()
         return
-    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as copy:
-        report = _salvage(source, copy)  # type: ignore[arg-type]
-        with Reader(copy) as reader:  # type: ignore[arg-type]
-            yield reader, report.notes[len(report.gaps) :]
+    with spool() as copy:
+        report = _salvage(source, copy)
+        with Reader(copy) as reader:
+            yield reader, report.guesses
 
 
 def _salvage(source: str | PathLike[str] | BinaryIO, target: BinaryIO) -> SalvageReport:
     if isinstance(source, (str, PathLike)) or source.seekable():
         return salvage(source, target)
-    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
-        shutil.copyfileobj(source, spool)
-        return salvage(spool, target)  # type: ignore[arg-type]
+    with spooled(source) as copy:
+        return salvage(copy, target)
 
 
 def _gaps_within(reader: Reader, start: int, stop: int) -> tuple[str, ...]:
