@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from dacfile.audio.writer import AudioWriter, OutputFormat, output_format
 from dacfile.container import Head, Reader, SalvageReport, gaps_of, salvage
-from dacfile.decoder import Decoder
+from dacfile.decoder import Decoder, source_length
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
 from dacfile.events import Report
@@ -124,10 +124,7 @@ def _gaps_within(reader: Reader, start: int, stop: int) -> tuple[str, ...]:
 
 def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int]:
     """Return the source's samples [start, stop) for seconds; raises UsageError for a part that is not in the file."""
-    total = reader.source_samples
-    if total is None:
-        raise UsageError("this file says how long it is only at its end: save it to a disk, then decode it")
-    rate = reader.head.source_rate
+    total, rate = source_length(reader), reader.head.source_rate
     if not start >= 0 or (duration is not None and not duration >= 0):
         raise UsageError("start and duration cannot be negative")
     first = round(min(start, total / rate) * rate)
