@@ -105,6 +105,14 @@ def test_eval_says_what_a_recoding_does(archive, prior_file, tmp_path, dacz):
     assert before - after == found["raw_bytes"] - found["prior_bytes"]
 
 
+def test_a_prior_may_say_anything_of_its_model(archive, tmp_path, dacz):
+    prior = train_count_prior(list(dacfile.open(archive / "a.wav.dacz").codes()), 64, 1, {"model": "../weights.pth"})
+    save_prior(prior, tmp_path / "odd.prior.safetensors")
+    assert dacz("prior", "eval", tmp_path / "odd.prior.safetensors", archive).code == 0
+    done = dacz("prior", "eval", tmp_path / "odd.prior.safetensors", tmp_path / "music" / "a.wav")
+    assert (done.code, "name it with --model" in done.err) == (5, True)
+
+
 def test_repack_there_and_back(archive, prior_file, dacz):
     before, data = codes_of(archive), {path: path.read_bytes() for path in archive.glob("?*.dacz")}
     assert dacz("prior", "add", prior_file, "--name", "mine").code == 0
