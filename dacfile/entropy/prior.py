@@ -16,7 +16,6 @@ Known = bytes | np.ndarray  # a layer that is still coded, or (it was stored raw
 Channels = Sequence[Codes | None]  # one block; None: a channel without codes (silent, or the same as channel 0)
 
 ID_BYTES = 16
-RAW_PRIOR = None
 RAW_PRIOR_ID = bytes(ID_BYTES)
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dacfile.blocks import CodedBlock, decode_codes
-from dacfile.container import Head, Reader
+from dacfile.container import Reader
 from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable
@@ -39,10 +39,10 @@ def pieces_of_file(source: Path | BinaryIO, model_id: bytes, name: str = "") -> 
         head = reader.head
         if head.model_id != model_id:
             raise ModelMismatch(f"made with the model {head.model_id.hex()}, not with {model_id.hex()}")
-        return list(_pieces(name or str(source), decode_codes(reader.blocks(), head, prior_of(head, source)), head))
+        return list(_pieces(name or str(source), decode_codes(reader.blocks(), head, prior_of(head, source))))
 
 
-def _pieces(name: str, blocks: Iterable[CodedBlock], head: Head) -> Iterator[Piece]:
+def _pieces(name: str, blocks: Iterable[CodedBlock]) -> Iterator[Piece]:
     run: list[CodedBlock] = []
     for block in blocks:
         if run and _shape(block) != _shape(run[0]):
