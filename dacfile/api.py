@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dacfile.atomic import AtomicFile
+from dacfile.audio.files import rate_of
 from dacfile.installed import default_prior, prior_of, rdo_weight
 from dacfile.opened import DaczFile
 from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file
@@ -51,7 +52,7 @@ def compress(
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
     if codec is None:
-        codec = _codecs(device, precision, rdo_weight(rdo, prior)).for_source(model, lambda: _rate_of(path))
+        codec = _codecs(device, precision, rdo_weight(rdo, prior)).for_source(model, lambda: rate_of(path))
     found = default_prior(codec.name, codec.id) if prior else None
     with AtomicFile(output, overwrite=overwrite) as stream:
         compress_file(path, stream, codec, found, CompressOptions(codebooks, bitrate, stereo))
@@ -178,13 +179,6 @@ def load_codec(
     codec = load(model, device, precision)
     codec.economise(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
-
-
-def _rate_of(path: Path) -> int:
-    from dacfile.audio.files import AudioReader
-
-    with AudioReader(path) as reader:
-        return reader.info.rate
 
 
 def _audio_path(path: Path, wanted: str | None) -> Path:

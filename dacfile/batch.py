@@ -8,20 +8,19 @@ Events are those of `dacfile.events`. A second run over the same inputs does no 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
-from dacfile.events import Event, FileSkipped, Started
+from dacfile.events import Event, FileSkipped, Report, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
 from dacfile.repack import RecodeSettings, Repack, RepackSettings, deepest_layer, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
+from dacfile.spool import spooled
 from dacfile.verification import complete_head, verify_file
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ EXISTS = ("skip", "overwrite", "fail")
 MAX_JOBS = 16  # chosen for the user; each takes memory, and Python itself does not scale further
 SMALL_BYTES = 1 << 18  # of .dacz in flight: short files are decoded faster together (dacfile.combine)
 MANY_CORES = 4  # from here on threads are expected to wait more for each other than processes cost
-SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe held in memory before a temporary file is used
 FULL_BAND = 44_100  # Hz; a model of this rate keeps what people hear, a slower one is worth a note
-Report = Callable[[float, float | None], None]
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,8 @@ class CompressSettings:
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source (implies verify). rdo: what a bit weighs when codes are chosen
-    (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the prior names. coders:
+    remove: then delete the source, unless it has changed meanwhile (implies verify). rdo: what a bit weighs when codes
+    are chosen (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the prior names. coders:
     processes for entropy coding; 0 leaves it to the threads, None takes one a core where there are many.
     """
 
@@ -212,10 +209,11 @@ class _Compress:
 
     def encode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
         """Compress one file or seekable stream."""
+        from dacfile.audio.files import rate_of
         from dacfile.compressor import compress_file
         from dacfile.installed import default_prior
 
-        codec = self.codecs.for_source(self.settings.model, lambda: _rate_of(source))
+        codec = self.codecs.for_source(self.settings.model, lambda: rate_of(source))
         prior = default_prior(codec.name, codec.id) if self.settings.prior else None
         prior = prior and self.coders.remote(prior)
         begin = time.monotonic()
@@ -226,7 +224,7 @@ class _Compress:
         return Outcome(done.seconds, done.source.channels, time.monotonic() - begin, notes)
 
     def after(self, task: Task) -> None:
-        """Read the finished file back; only then may the source go."""
+        """Read the finished file back; only then may the source go, if it is still what was compressed."""
         if not (self.settings.verify or self.settings.remove):
             return
         try:
@@ -235,6 +233,9 @@ class _Compress:
             task.target.unlink(missing_ok=True)
             raise
         if self.settings.remove:
+            from dacfile.deep import check_source
+
+            check_source(task.target, task.source)
             task.source.unlink()
 
 
@@ -284,10 +285,8 @@ def compress_stream(source: BinaryIO | Path, target: BinaryIO, settings: Compres
     """Compress audio from a stream, which may be a pipe, or a file, to a stream."""
     if isinstance(source, Path):
         return _Compress(settings).encode(source, target)
-    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
-        shutil.copyfileobj(source, spool)
-        spool.seek(0)
-        return _Compress(settings).encode(cast(BinaryIO, spool), target)
+    with spooled(source) as copy:
+        return _Compress(settings).encode(copy, target)
 
 
 def decompress_stream(source: BinaryIO | Path, target: BinaryIO, settings: DecompressSettings) -> Outcome:
@@ -307,13 +306,3 @@ def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
             yield failure(task.source, error)
         else:
             yield verdict if isinstance(verdict, FileSkipped) else Started(task.source, task.target)
-
-
-def _rate_of(source: Path | BinaryIO) -> int:
-    from dacfile.audio.files import AudioReader
-
-    with AudioReader(source) as reader:
-        rate = reader.info.rate
-    if not isinstance(source, Path):
-        source.seek(0)
-    return rate

@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
 from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer
 from dacfile.entropy import Prior, decode_blocks, encode_blocks
+from dacfile.entropy.coder import StoredLayer
 from dacfile.model.facts import Facts
 from dacfile.windows import ABSENT
 
 GROUP = 16  # blocks that are entropy coded together: priors are faster on several
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -137,16 +141,27 @@ class BlockMaker:
         yield from encode_codes(group, self._head, self._total, self._prior)
 
 
+def grouped(blocks: Iterable[_T]) -> Iterator[list[_T]]:
+    """Yield the blocks in lists of GROUP, the last one perhaps shorter."""
+    blocks = iter(blocks)
+    while group := list(islice(blocks, GROUP)):
+        yield group
+
+
+def encode_layers(blocks: Sequence[CodedBlock], head: Head, prior: Prior | None) -> list[list[list[StoredLayer]]]:
+    """Return the (bytes, CRC of the codes) of every layer, `[block][channel][layer]`, coded by `prior` (None: raw)."""
+    firsts = [block.first_frame for block in blocks]
+    return encode_blocks(prior, [block.codes for block in blocks], firsts, head.codebook_size)
+
+
 def encode_codes(blocks: Sequence[CodedBlock], head: Head, total_frames: int, prior: Prior | None) -> Iterator[Block]:
     """Yield blocks as they are stored, coded by `prior` (None: raw); `total_frames` tells which is a file's last."""
-    firsts = [block.first_frame for block in blocks]
-    coded = encode_blocks(prior, [block.codes for block in blocks], firsts, head.codebook_size)
-    for block, channels in zip(blocks, coded, strict=True):
+    for block, channels in zip(blocks, encode_layers(blocks, head, prior), strict=True):
         last = block.first_frame + block.frames == total_frames
         yield Block(block.sequence, block.frames, last, stored_channels(block.modes, channels))
 
 
-def stored_channels(modes: Iterable[int], channels: Iterable[Sequence[tuple[bytes, int]]]) -> tuple[ChannelBlock, ...]:
+def stored_channels(modes: Iterable[int], channels: Iterable[Sequence[StoredLayer]]) -> tuple[ChannelBlock, ...]:
     """Return the channels of a block from their modes and the (bytes, CRC) of their layers."""
     pairs = zip(modes, channels, strict=True)
     return tuple(ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers)) for mode, layers in pairs)
@@ -156,8 +171,7 @@ def decode_codes(
     blocks: Iterable[Block], head: Head, prior: Prior | None, codebooks: int | None = None
 ) -> Iterator[CodedBlock]:
     """Yield the codes of blocks, at most `codebooks` layers of each; raises EntropyMismatch when they are not exact."""
-    blocks = iter(blocks)
-    while group := list(islice(blocks, GROUP)):
+    for group in grouped(blocks):
         firsts = [block.sequence * head.frames_per_block for block in group]
         payloads = [[_payload(channel) for channel in block.channels] for block in group]
         frames = [block.frames for block in group]
@@ -167,5 +181,5 @@ def decode_codes(
             yield CodedBlock(block.sequence, first, block.frames, modes, tuple(codes))
 
 
-def _payload(channel: ChannelBlock) -> list[tuple[bytes, int]] | None:
+def _payload(channel: ChannelBlock) -> list[StoredLayer] | None:
     return [(layer.data, layer.codes_crc) for layer in channel.layers] if channel.mode == CODED else None

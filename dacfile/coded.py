@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from dacfile.errors import ModelNotFound
 from dacfile.plan import DACZ, Problem, compress_rules, find_dacz, make_plan
+from dacfile.spool import spool
 
 if TYPE_CHECKING:
     from dacfile.stream import WindowCodec
-
-_IN_MEMORY = 1 << 24  # bytes of compressed audio; more goes to a temporary file
 
 
 def find_coded(inputs: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
@@ -49,8 +47,7 @@ def open_coded(path: Path, codec: WindowCodec | None) -> Iterator[Path | BinaryI
         raise ModelNotFound(f"{path}: audio needs a model to be coded with; name it with --model")
     from dacfile.compressor import compress_file
 
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
-        stream = cast(BinaryIO, spool)
+    with spool() as stream:
         compress_file(path, stream, codec)
         stream.seek(0)
         yield stream

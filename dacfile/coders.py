@@ -64,6 +64,9 @@ class _Process:
             raise DaczError(
                 "a process that codes has ended, perhaps for want of memory; fewer --jobs need less"
             ) from error
+        except BaseException:  # half a message may be in the pipes, which the next call would take for its own
+            self.close()
+            raise
         if not good:
             raise result
         return result

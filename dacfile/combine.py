@@ -80,16 +80,14 @@ class Combiner(Generic[Request, Result]):
         if not group:
             return
         try:
-            results = work([ticket.request for ticket in group])
+            for ticket, result in zip(group, work([ticket.request for ticket in group]), strict=True):
+                ticket.result = result
         except BaseException as error:
             if len(group) == 1:
                 group[0].error = error
             else:
                 for ticket in group:
                     Combiner._serve(work, [ticket])
-        else:
-            for ticket, result in zip(group, results, strict=True):
-                ticket.result = result
         for ticket in group:
             ticket.done.set()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,15 +21,14 @@ from dacfile.container import (
     Writer,
 )
 from dacfile.entropy import Prior
-from dacfile.entropy.prior import covers
-from dacfile.errors import ModelMismatch, UsageError
+from dacfile.entropy.prior import check_covers
+from dacfile.errors import UsageError
+from dacfile.events import Report
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
 from dacfile.model.facts import Facts
 from dacfile.pieces import piece_frames, regroup
 from dacfile.stream import StreamEncoder, WindowCodec
-
-Progress = Callable[[float, float | None], None]  # seconds done, seconds in all
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def compress_file(
     codec: WindowCodec,
     prior: Prior | None = None,
     options: CompressOptions | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Compressed:
     """Compress an audio file (path or binary stream) to the stream `target`, which is only written to.
 
@@ -73,7 +71,7 @@ def compress_file(
     UsageError for impossible options, ModelMismatch when the prior is not for this model's codebooks, OSError.
     """
     options = options or CompressOptions()
-    check_prior(prior, codec.facts)
+    check_covers(prior, codec.facts, "the model")
     with AudioReader(source) as reader:
         material = Material(reader, codec.facts.rate)
         depth = choose_depth(material.levels, codec.facts, options)
@@ -85,15 +83,6 @@ def compress_file(
         reader.check_unchanged()  # a later change must not look older than the output
         notes = tuple(dict.fromkeys((*reader.warnings, *metadata.notes)))
         return Compressed(reader.info, material.samples, material.seconds, tail.file_size, plan, notes)
-
-
-def check_prior(prior: Prior | None, facts: Facts) -> None:
-    """Raise ModelMismatch when a prior cannot code the codes of a model."""
-    if prior and not covers(prior, facts):
-        raise ModelMismatch(
-            f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
-            f"the model has {facts.codebooks} of {facts.codebook_size}"
-        )
 
 
 def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:
@@ -172,7 +161,7 @@ def _write_blocks(
     head: Head,
     plan: ChannelPlan,
     prior: Prior | None,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> Tail:
     coded = plan.coded
     silence = Silence(codec.facts, len(coded))

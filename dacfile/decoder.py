@@ -10,12 +10,12 @@ import numpy as np
 from dacfile.audio.resample import Resampler, range_for, resampled_length
 from dacfile.audio.stereo import restore
 from dacfile.blocks import CodedBlock, decode_codes
-from dacfile.container import CODED, SAME, TRANSFORM_MID_SIDE, Block, Head, Reader
+from dacfile.container import CODED, SAME, TRANSFORM_MID_SIDE, Block, Reader
 from dacfile.entropy import Prior
-from dacfile.errors import ModelMismatch, StructureError, UsageError
+from dacfile.errors import StructureError, UsageError
 from dacfile.model.facts import SIDE, Facts
 from dacfile.pieces import piece_frames, regroup
-from dacfile.stream import StreamDecoder, WindowCodec
+from dacfile.stream import StreamDecoder, WindowCodec, check_model
 from dacfile.windows import ABSENT, frames_for
 
 
@@ -55,11 +55,11 @@ class Sparse:
         return out
 
 
-def check_model(head: Head, facts: Facts, model_id: bytes) -> None:
-    """Raise ModelMismatch unless a model is the one that a file was made with."""
-    expected = (head.model_id, head.rate, head.hop, head.codebooks, head.codebook_size)
-    if expected != (model_id, facts.rate, facts.hop, facts.codebooks, facts.codebook_size):
-        raise ModelMismatch(f"the file needs the model {head.model_id.hex()}, not {model_id.hex()} or other facts")
+def source_length(reader: Reader) -> int:
+    """Return the source's samples per channel; raises UsageError for a pipe that does not say it at its start."""
+    if reader.source_samples is None:
+        raise UsageError("this file says how long it is only at its end: save it to a disk, then decode it")
+    return reader.source_samples
 
 
 class Decoder:
@@ -71,7 +71,7 @@ class Decoder:
     def __init__(
         self, reader: Reader, codec: WindowCodec, prior: Prior | None = None, codebooks: int | None = None
     ) -> None:
-        check_model(reader.head, codec.facts, codec.id)
+        check_model(reader.head, codec)
         if codebooks is not None and not 1 <= codebooks <= reader.head.codebooks:
             raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
         self.reader, self.head = reader, reader.head
@@ -83,7 +83,7 @@ class Decoder:
 
         Positions beyond the end mean the end. Raises DaczError when the file is damaged, also after some samples.
         """
-        total = self._total()
+        total = source_length(self.reader)
         stop = total if stop is None else min(stop, total)
         start = min(max(start, 0), stop)
         length = resampled_length(total, self.head.source_rate, self.head.rate)
@@ -98,11 +98,6 @@ class Decoder:
         given = resampler.given
         if given < needed:
             yield resampler.finish(needed)[max(skip - given, 0) :]
-
-    def _total(self) -> int:
-        if self.reader.source_samples is None:
-            raise UsageError("this file says how long it is only at its end: save it to a disk, then decode it")
-        return self.reader.source_samples
 
     def _at_model_rate(self, start: int, stop: int, total: int) -> Iterator[np.ndarray]:
         """Yield the samples [start, stop) of `total`, float32 [n, C], at the model's rate, as the source had them."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +9,16 @@ from os import PathLike
 from typing import BinaryIO
 
 from dacfile.audio.writer import AudioWriter, OutputFormat, output_format
-from dacfile.compressor import Progress
 from dacfile.container import Head, Reader, SalvageReport, gaps_of, salvage
-from dacfile.decoder import Decoder
+from dacfile.decoder import Decoder, source_length
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
+from dacfile.events import Report
+from dacfile.spool import spool, spooled
 from dacfile.stream import WindowCodec
 
 FindCodec = Callable[[Head], WindowCodec]
 FindPrior = Callable[[Head], Prior | None]
-SPOOL_IN_MEMORY = 1 << 24  # bytes of a salvaged copy held in memory before a temporary file is used
 MOST_GAPS = 20  # that are told one by one
 
 
@@ -67,7 +65,7 @@ def decompress_file(
     find_codec: FindCodec,
     find_prior: FindPrior,
     options: DecompressOptions | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Decompressed:
     """Decompress a `.dacz` file (path or binary stream, also a pipe) to the stream `target`.
 
@@ -102,18 +100,17 @@ def _opened(source: str | PathLike[str] | BinaryIO, force: bool) -> Iterator[tup
         with Reader(source) as reader:
             yield reader, ()
         return
-    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as copy:
-        report = _salvage(source, copy)  # type: ignore[arg-type]
-        with Reader(copy) as reader:  # type: ignore[arg-type]
-            yield reader, report.notes[len(report.gaps) :]
+    with spool() as copy:
+        report = _salvage(source, copy)
+        with Reader(copy) as reader:
+            yield reader, report.guesses
 
 
 def _salvage(source: str | PathLike[str] | BinaryIO, target: BinaryIO) -> SalvageReport:
     if isinstance(source, (str, PathLike)) or source.seekable():
         return salvage(source, target)
-    with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY) as spool:
-        shutil.copyfileobj(source, spool)
-        return salvage(spool, target)  # type: ignore[arg-type]
+    with spooled(source) as copy:
+        return salvage(copy, target)
 
 
 def _gaps_within(reader: Reader, start: int, stop: int) -> tuple[str, ...]:
@@ -127,10 +124,7 @@ def _gaps_within(reader: Reader, start: int, stop: int) -> tuple[str, ...]:
 
 def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int]:
     """Return the source's samples [start, stop) for seconds; raises UsageError for a part that is not in the file."""
-    total = reader.source_samples
-    if total is None:
-        raise UsageError("this file says how long it is only at its end: save it to a disk, then decode it")
-    rate = reader.head.source_rate
+    total, rate = source_length(reader), reader.head.source_rate
     if not start >= 0 or (duration is not None and not duration >= 0):
         raise UsageError("start and duration cannot be negative")
     first = round(min(start, total / rate) * rate)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+Report = Callable[[float, float | None], None]  # called with the seconds of audio done, and those in all if known
 
 
 @dataclass(frozen=True)
@@ -47,21 +50,29 @@ class FileDone:
 
 @dataclass(frozen=True)
 class FileSkipped:
-    """Nothing was done for a file, on purpose; `done` says that its output is there from an earlier run."""
+    """Nothing was done for a file, on purpose; `done` says that its output is there from an earlier run.
+
+    `bytes_in` is 0 for what was left out before anything was planned for it.
+    """
 
     source: Path
     reason: str
     done: bool = False
+    bytes_in: int = 0
 
 
 @dataclass(frozen=True)
 class FileFailed:
-    """A file could not be done; `kind` is the class of the error, `exit_code` what it alone would return."""
+    """A file could not be done; `kind` is the class of the error, `exit_code` what it alone would return.
+
+    `bytes_in` as in `FileSkipped`.
+    """
 
     source: Path
     reason: str
     kind: str
     exit_code: int
+    bytes_in: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dacfile.container import CODER_RAW, Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
 from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, PriorNotFound, UsageError
+from dacfile.stream import check_model
 
 if TYPE_CHECKING:
     from dacfile.stream import WindowCodec
@@ -33,7 +34,7 @@ class Codecs:
     `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them,
     and no more devices are used, since it takes seconds to begin with one.
     `rdo` is what a bit weighs when they choose codes; 0 takes the nearest, None what the prior suggests. Raises
-    ModelNotFound, ModelMismatch or UnsafeWeights from both methods.
+    ModelNotFound, ModelMismatch or UnsafeWeights from all methods.
     """
 
     def __init__(
@@ -52,23 +53,16 @@ class Codecs:
         """Return the codec of a model; "auto" asks for the source's rate (Hz) and takes the smallest that keeps it."""
         if self._only is not None:
             return self._only
-        return self._get(name_for_rate(rate()) if model == AUTO else model)
+        return self.load(name_for_rate(rate()) if model == AUTO else model)
 
     def for_head(self, head: Head) -> WindowCodec:
         """Return the codec that a file was made with, or raise ModelMismatch when the model is another one."""
-        codec = self._get(head.model_id)
-        facts = codec.facts
-        if codec.id != head.model_id:
-            raise ModelMismatch(f"made with the model {head.model_id.hex()}, not with {codec.name}")
-        if (facts.rate, facts.hop, facts.codebook_size) != (head.rate, head.hop, head.codebook_size):
-            raise ModelMismatch(f"the model {codec.name} has other facts than the file says")
+        codec = self.load(head.model_id)
+        check_model(head, codec)
         return codec
 
     def load(self, key: str | bytes) -> WindowCodec:
         """Return the codec with a name or an id."""
-        return self._get(key)
-
-    def _get(self, key: str | bytes) -> WindowCodec:
         if self._only is not None:
             return self._only
         with self._guard:

@@ -11,8 +11,7 @@ from pathlib import Path
 from dacfile.atomic import AtomicFile
 from dacfile.container import Head
 from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
-from dacfile.entropy.prior import covers
-from dacfile.errors import ModelMismatch, OutputExists, PriorNotFound, UsageError
+from dacfile.errors import OutputExists, PriorNotFound, UsageError
 from dacfile.model.store import BUNDLED, list_models, user_folder
 
 BUNDLED_WORD, NONE_WORD = "bundled", "none"  # what `--prior` takes beside names, ids and paths
@@ -95,12 +94,3 @@ def bundled_prior(head: Head) -> Prior:
         if entry.bundled and (entry.model == model or (not entry.model and entry.name == names.get(model))):
             return load_prior(entry.path)
     raise PriorNotFound(f"the package has no prior for the model {model}; name one, or use none")
-
-
-def check_fits(prior: Prior, head: Head) -> None:
-    """Raise ModelMismatch when a prior cannot code the codes of a file."""
-    if not covers(prior, head):
-        raise ModelMismatch(
-            f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
-            f"the file has {head.codebooks} of {head.codebook_size}"
-        )

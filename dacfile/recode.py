@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from dacfile.blocks import GROUP, CodedBlock, decode_codes, stored_channels
+from dacfile.blocks import CodedBlock, decode_codes, encode_layers, grouped, stored_channels
 from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, Head, Reader, rewrite
-from dacfile.entropy import RAW_PRIOR_ID, Prior, encode_blocks
+from dacfile.entropy import RAW_PRIOR_ID, Prior
+from dacfile.entropy.coder import StoredLayer
+from dacfile.entropy.prior import check_covers
 from dacfile.errors import EntropyMismatch
-from dacfile.events import FileSkipped
+from dacfile.events import FileSkipped, Report
 from dacfile.installed import prior_of
 from dacfile.plan import Task
-from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, check_fits, named_prior
+from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, named_prior
 from dacfile.repack import RecodeSettings, copy_mode, existing_output, refuse_itself
 from dacfile.runner import Outcome
 
@@ -36,8 +37,7 @@ class Recode:
     def prior_for(self, head: Head) -> Prior | None:
         """Return the prior that a file shall have. Raises PriorNotFound, ModelMismatch."""
         prior = bundled_prior(head) if self.settings.prior == BUNDLED_WORD else self._named
-        if prior is not None:
-            check_fits(prior, head)
+        check_covers(prior, head, "the file")
         return prior
 
     def existing(self, task: Task) -> FileSkipped | bool:
@@ -51,7 +51,7 @@ class Recode:
             return FileSkipped(task.source, "has this prior already", done=True)
         return True
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         """Write the file with the other prior, and prove from its bytes that the codes are the same."""
         begin = time.monotonic()
         with Reader(task.source) as reader:
@@ -68,7 +68,7 @@ def recode(
     source: Path,
     target: BinaryIO,
     prior: Prior | None,
-    progress: Callable[[float, float | None], None] = lambda done, total: None,
+    progress: Report = lambda done, total: None,
 ) -> float:
     """Copy `source` to `target`, readable and seekable, with its codes coded by `prior` (None: raw); return seconds.
 
@@ -81,7 +81,7 @@ def recode(
     per_frame = head.hop / head.rate
 
     def change_blocks(blocks: Iterator[Block]) -> Iterator[Block]:
-        for group in _groups(blocks):
+        for group in grouped(blocks):
             before.extend(map(_checksums, group))
             yield from _recoded(group, head, old, prior)
             progress((group[-1].sequence + 1) * head.frames_per_block * per_frame, None)
@@ -103,28 +103,17 @@ def checksums_of(stream: BinaryIO, prior: Prior | None) -> Checksums:
     """Decode a whole file with `prior`, which compares the codes with the checksums, and return the checksums."""
     found = Checksums()
     reader = Reader(stream)
-    for group in _groups(reader.blocks()):
+    for group in grouped(reader.blocks()):
         for _ in decode_codes(group, reader.head, prior):
             pass
         found.extend(map(_checksums, group))
     return found
 
 
-def _groups(blocks: Iterable[Block]) -> Iterator[list[Block]]:
-    blocks = iter(blocks)
-    while group := list(islice(blocks, GROUP)):
-        yield group
-
-
 def _recoded(group: Sequence[Block], head: Head, old: Prior | None, new: Prior | None) -> Iterator[Block]:
     decoded = list(decode_codes(group, head, old))
-    for block, channels in zip(group, _encode(decoded, head, new), strict=True):
+    for block, channels in zip(group, encode_layers(decoded, head, new), strict=True):
         yield replace(block, channels=stored_channels((channel.mode for channel in block.channels), channels))
-
-
-def _encode(decoded: Sequence[CodedBlock], head: Head, prior: Prior | None) -> list[list[list[tuple[bytes, int]]]]:
-    firsts = [block.first_frame for block in decoded]
-    return encode_blocks(prior, [block.codes for block in decoded], firsts, head.codebook_size)
 
 
 def _checksums(block: Block) -> tuple[int, ...]:
@@ -165,19 +154,16 @@ def measure(path: Path | BinaryIO, prior: Prior | None, gain: Gain) -> None:
     """
     with Reader(path) as reader:
         head = reader.head
-        if prior is not None:
-            check_fits(prior, head)
+        check_covers(prior, head, "the file")
         old = prior_of(head, path)
-        for group in _groups(reader.blocks()):
+        for group in grouped(reader.blocks()):
             decoded = list(decode_codes(group, head, old))
-            for block, coded, channels in zip(group, decoded, _encode(decoded, head, prior), strict=True):
+            for block, coded, channels in zip(group, decoded, encode_layers(decoded, head, prior), strict=True):
                 _add(gain, head, block, coded, channels)
     gain.files += 1
 
 
-def _add(
-    gain: Gain, head: Head, block: Block, coded: CodedBlock, channels: Sequence[Sequence[tuple[bytes, int]]]
-) -> None:
+def _add(gain: Gain, head: Head, block: Block, coded: CodedBlock, channels: Sequence[Sequence[StoredLayer]]) -> None:
     raw = head.raw_layer_bytes(block.frames)
     for channel, layers in zip(block.channels, channels, strict=True):
         if channel.mode != CODED:

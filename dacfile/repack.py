@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from dacfile.container import Reader, drop_layers, verify_structure
 from dacfile.errors import OutputExists
-from dacfile.events import FileSkipped
+from dacfile.events import FileSkipped, Report
 from dacfile.plan import Plan, Task, find_dacz, make_plan, repack_rules
 from dacfile.runner import Outcome
 
@@ -65,7 +65,7 @@ class Repack:
             return True
         return FileSkipped(task.source, f"has no more than {self.settings.codebooks} codebooks", done=True)
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         """Write the smaller file and read it back: the source may be about to be replaced."""
         begin = time.monotonic()
         tail = drop_layers(task.source, stream, self.settings.codebooks)

@@ -11,14 +11,14 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from dacfile.atomic import AtomicFile, TargetBusy, remove_stale
 from dacfile.errors import DaczError, OutputExists
-from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Started
+from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Report, Started
 from dacfile.plan import Plan, Task
 
 INTERRUPTED = 130
@@ -80,8 +80,8 @@ class Action(Protocol):
         Raises OutputExists when it is in the way.
         """
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Callable[[float, float | None], None]) -> Outcome:
-        """Write the output of `task` to `stream`, calling `progress(seconds done, seconds in all)` as it goes."""
+    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+        """Write the output of `task` to `stream`, calling `progress` as it goes."""
 
     def after(self, task: Task) -> None:
         """Check or clean up when the target has its final name; an error makes the file a failure."""
@@ -164,19 +164,23 @@ class _Crew:
                     remove_stale(folder)
 
     def _one(self, task: Task) -> None:
+        with contextlib.suppress(Cancelled):
+            self.queue.put(replace(self._judged(task), bytes_in=task.size))
+
+    def _judged(self, task: Task) -> FileDone | FileSkipped | FileFailed:
+        """Make the output of a task; whatever goes wrong is this file's failure: the other files go on."""
         try:
-            self.queue.put(self._make(task))
+            return self._make(task)
         except Cancelled:
-            pass
+            raise
         except TargetBusy as error:
-            self.queue.put(FileSkipped(task.source, str(error)))
+            return FileSkipped(task.source, str(error))
         except Exception as error:
-            # Whatever it is, it is this file's failure: the other files go on.
             if isinstance(error, OSError) and error.errno in _FULL:
                 self.stop.finish(f"the disk is full ({task.target.parent}); make room and run the same command again")
-            self.queue.put(failure(task.source, error))
+            return failure(task.source, error)
 
-    def _make(self, task: Task) -> Event:
+    def _make(self, task: Task) -> FileDone | FileSkipped:
         overwrite = False
         self._sweep(task.target.parent)
         if task.target.exists():
@@ -201,7 +205,7 @@ class _Crew:
             task.source, task.target, outcome.seconds, outcome.channels, task.size, size, outcome.elapsed, outcome.notes
         )
 
-    def _reporter(self, task: Task) -> Callable[[float, float | None], None]:
+    def _reporter(self, task: Task) -> Report:
         due = 0.0
 
         def report(seconds: float, total: float | None) -> None:

@@ -27,7 +27,6 @@ from dacfile.stream import StreamDecoder, StreamEncoder, WindowCodec
 
 NETWORK = ("encode", "decode")
 ENTROPY = ("entropy encode", "entropy decode")
-WHOLE = ("compress", "decompress")
 BLOCK_SECONDS = 20.0  # of the blocks that are entropy coded together, as in files
 TRIAL_SECONDS = 0.5  # of audio, to see how much fits into the time
 MOST_TIME = 4.0  # seconds on the clock for one pass of the network; slow models get less audio

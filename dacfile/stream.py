@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from dacfile.errors import UsageError
+from dacfile.errors import ModelMismatch, UsageError
 from dacfile.model.facts import Facts
 from dacfile.windows import DecodeBuffer, DecodeJob, EncodeBuffer, EncodeJob
+
+if TYPE_CHECKING:
+    from dacfile.container import Head
 
 Job = TypeVar("Job", EncodeJob, DecodeJob)
 
@@ -26,6 +29,16 @@ class WindowCodec(Protocol):
 
     def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
+
+
+def check_model(head: Head, codec: WindowCodec) -> None:
+    """Raise ModelMismatch unless a model is the one that a file was made with."""
+    if codec.id != head.model_id:
+        raise ModelMismatch(f"made with the model {head.model_id.hex()}, not with {codec.name or codec.id.hex()}")
+    facts = codec.facts
+    numbers = (facts.rate, facts.hop, facts.codebooks, facts.codebook_size)
+    if numbers != (head.rate, head.hop, head.codebooks, head.codebook_size):
+        raise ModelMismatch(f"the model {codec.name} has another rate, hop or codebooks than the file says")
 
 
 def encode_jobs(codec: WindowCodec, jobs: Sequence[EncodeJob]) -> list[np.ndarray]:

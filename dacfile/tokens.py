@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -12,10 +11,11 @@ import numpy as np
 from dacfile.audio.files import SourceInfo
 from dacfile.audio.resample import resampled_length
 from dacfile.audio.stereo import GAIN_STEPS, ChannelPlan
-from dacfile.blocks import GROUP, CodedBlock, encode_codes
-from dacfile.compressor import CompressOptions, check_prior, make_head
+from dacfile.blocks import CodedBlock, encode_codes, grouped
+from dacfile.compressor import CompressOptions, make_head
 from dacfile.container import CODED, SILENT, Head, Tail, Writer
 from dacfile.entropy import Prior
+from dacfile.entropy.prior import check_covers
 from dacfile.errors import UsageError
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.model.facts import Facts
@@ -45,12 +45,11 @@ def write_codes(codes: np.ndarray, target: BinaryIO, codec: WindowCodec, prior: 
     whole blocks of about 20 s. Raises UsageError for anything else that is no code of this codec, ModelMismatch for the
     prior.
     """
-    check_prior(prior, codec.facts)
+    check_covers(prior, codec.facts, "the model")
     check_codes(codes, codec.facts)
     head = head_of(codes, codec, prior, origin)
     writer = Writer(target, head, origin.tags)
-    blocks = cut(codes, head.frames_per_block)
-    while group := list(islice(blocks, GROUP)):
+    for group in grouped(cut(codes, head.frames_per_block)):
         for block in encode_codes(group, head, codes.shape[-1], prior):
             writer.write_block(block)
     return writer.finish(head.source_samples or 0)

@@ -59,7 +59,7 @@ def stub_models(monkeypatch):
             raise ModelNotFound(f"the model {key!r} is not installed; get it with `dacz models fetch`")
         return stub
 
-    monkeypatch.setattr(Codecs, "_get", get)
+    monkeypatch.setattr(Codecs, "load", get)
     return stub
 
 

@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     CODECS["all"] = Slow()
-    Codecs._get = lambda self, key: CODECS["all"]  # type: ignore[method-assign]
+    Codecs.load = lambda self, key: CODECS["all"]  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(prefix="dacz-soak-") as folder:
         if options.kills:
             kill_often(Path(folder), options.kills, options.seed)

@@ -28,5 +28,5 @@ class SlowStub(StubCodec):
 
 if __name__ == "__main__":
     stub = SlowStub()
-    Codecs._get = lambda self, key: stub  # type: ignore[method-assign]
+    Codecs.load = lambda self, key: stub  # type: ignore[method-assign]
     main()

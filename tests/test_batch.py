@@ -166,6 +166,19 @@ def test_verified_sources_are_removed_and_others_kept(music, tmp_path, monkeypat
     assert files_below(tmp_path / "out") == ["a.wav.dacz"]
 
 
+def test_a_source_that_changes_while_its_output_is_verified_is_kept(music, tmp_path, monkeypatch, make_wav):
+    verify = batch.verify_file
+
+    def change_meanwhile(path):
+        make_wav(music / "a.wav", channels=2, seed=9)
+        return verify(path)
+
+    monkeypatch.setattr(batch, "verify_file", change_meanwhile)
+    events = compress([music / "a.wav"], tmp_path / "out", remove=True)
+    assert kinds(events, FileFailed)[0].kind == "SourceChanged"
+    assert (music / "a.wav").exists()
+
+
 def test_one_bad_option_fails_every_file_but_nothing_else(music, tmp_path):
     events = compress([music], tmp_path / "out", options=CompressOptions(codebooks=99))
     assert (events[-1].failed, events[-1].exit_code) == (4, 2)

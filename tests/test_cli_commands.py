@@ -216,6 +216,20 @@ def test_standard_input_and_output(music, packed, dacz, monkeypatch):
         assert (sound.frames, sound.samplerate, sound.channels) == (4000, 8000, 2)
 
 
+def test_what_is_lost_is_told_on_standard_error_when_the_output_is_a_pipe(packed, dacz, monkeypatch):
+    damaged = bytearray((packed / "a.wav.dacz").read_bytes())
+    damaged[12] ^= 1  # of HEAD
+    told = []
+    for options in (["--force"], ["--force", "-q"]):
+        with monkeypatch.context() as patch:
+            pipe(patch, bytes(damaged))
+            done = dacz("decompress", "-", *options)
+        assert done.code == 0
+        told.append(done.err)
+    assert told[0].startswith("dacz: note: the header was damaged; its copy was used\n")
+    assert told[1] == ""
+
+
 def test_standard_input_to_a_file(music, packed, tmp_path, dacz, monkeypatch):
     pipe(monkeypatch, (music / "a.wav").read_bytes())
     assert dacz("compress", "-", "-o", tmp_path / "x.dacz").code == 0
@@ -272,3 +286,16 @@ def test_the_live_view_ends_with_totals_and_failures(music, capsys):
     assert "2 done, 1 failed" in out.getvalue()
     assert " : 1, " in out.getvalue()
     assert capsys.readouterr().err.startswith(f"dacz: {music}/text.wav: not audio")
+
+
+def test_files_that_are_skipped_or_fail_are_not_left_to_do(tmp_path):
+    from dacfile.events import FileDone, FileFailed, FileSkipped, Planned
+    from dacz.render import Meter
+
+    meter, path = Meter(compressing=True), tmp_path / "a.wav"
+    meter.add(Planned(4, 1_000))
+    meter.add(FileSkipped(path, "is done", done=True, bytes_in=500))
+    meter.add(FileFailed(path, "not audio", "UnsupportedAudio", 4, bytes_in=200))
+    meter.add(FileDone(path, path, 1.0, 1, 100, 10, 0.1))
+    assert meter.bytes_seen == 800
+    assert meter._left(10.0) == pytest.approx(20.0)

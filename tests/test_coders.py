@@ -94,6 +94,21 @@ def test_a_process_that_was_killed_is_an_error_once_and_then_replaced():
     assert remote.encode_layers([block], [0]) == prior.encode_layers([block], [0])
 
 
+def test_a_call_that_breaks_off_leaves_nothing_for_the_next_one(monkeypatch):
+    coders, prior, (block,) = Coders(1), make_prior(), make_blocks(1)
+    remote = coders.remote(prior)
+    remote.encode_layers([block], [0])
+
+    def no_memory(stream):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dacfile.coders.pickle.load", no_memory)  # the reply stays unread
+        with pytest.raises(MemoryError):
+            remote.encode_layers([block[::-1]], [7])
+    assert remote.encode_layers([block], [0]) == prior.encode_layers([block], [0])
+
+
 def test_processes_end_with_the_coders():
     coders, prior, (block,) = Coders(1), make_prior(), make_blocks(1)
     coders.remote(prior).encode_layers([block], [0])

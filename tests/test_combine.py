@@ -33,7 +33,7 @@ def together(work, count=THREADS):
 
 
 def slow_first(calls, reached, go):
-    """Work that holds up its first call until all others wait behind it."""
+    """Work that holds up its first call until all others wait behind it; "bad" is an error, "lost" has no result."""
 
     def work(requests):
         calls.append(list(requests))
@@ -42,7 +42,7 @@ def slow_first(calls, reached, go):
             assert go.wait(10)
         if "bad" in requests:
             raise EntropyMismatch("bad")
-        return [f"{request}!" for request in requests]
+        return [f"{request}!" for request in requests if request != "lost"]
 
     return work
 
@@ -73,6 +73,12 @@ def test_an_error_reaches_only_the_thread_that_caused_it():
     assert results[0] == "a!"
     assert isinstance(results[1], EntropyMismatch)
     assert results[2] == "c!"
+
+
+def test_a_missing_result_is_an_error_for_one_thread_and_no_other_waits_for_it():
+    results, _ = pile_up(["a", "lost", "c"], [1, 1, 1])
+    assert (results[0], results[2]) == ("a!", "c!")
+    assert isinstance(results[1], ValueError)
 
 
 def test_as_many_calls_as_workers_run_at_the_same_time():

@@ -105,6 +105,14 @@ def test_eval_says_what_a_recoding_does(archive, prior_file, tmp_path, dacz):
     assert before - after == found["raw_bytes"] - found["prior_bytes"]
 
 
+def test_a_prior_may_say_anything_of_its_model(archive, tmp_path, dacz):
+    prior = train_count_prior(list(dacfile.open(archive / "a.wav.dacz").codes()), 64, 1, {"model": "../weights.pth"})
+    save_prior(prior, tmp_path / "odd.prior.safetensors")
+    assert dacz("prior", "eval", tmp_path / "odd.prior.safetensors", archive).code == 0
+    done = dacz("prior", "eval", tmp_path / "odd.prior.safetensors", tmp_path / "music" / "a.wav")
+    assert (done.code, "name it with --model" in done.err) == (5, True)
+
+
 def test_repack_there_and_back(archive, prior_file, dacz):
     before, data = codes_of(archive), {path: path.read_bytes() for path in archive.glob("?*.dacz")}
     assert dacz("prior", "add", prior_file, "--name", "mine").code == 0
@@ -165,15 +173,13 @@ def test_a_damaged_file_is_left_as_it_is(archive, prior_file, dacz):
 
 def test_other_codes_are_noticed(archive, prior_file, dacz, monkeypatch):
     """An encoder that changes a code with its checksum writes a valid file, which must not replace the source."""
-    from dacfile import recode
-
-    original = recode.encode_blocks
+    from dacfile.entropy import encode_blocks
 
     def wrong(prior, blocks, *rest):
         changed = [[None if codes is None else (codes + 1) % 64 for codes in block] for block in blocks]
-        return original(prior, [[None if c is None else c.astype(np.uint16) for c in b] for b in changed], *rest)
+        return encode_blocks(prior, [[None if c is None else c.astype(np.uint16) for c in b] for b in changed], *rest)
 
-    monkeypatch.setattr(recode, "encode_blocks", wrong)
+    monkeypatch.setattr("dacfile.blocks.encode_blocks", wrong)
     path = archive / "a.wav.dacz"
     before = path.read_bytes()
     done = dacz("repack", path, "--prior", prior_file, "--in-place")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
+from stub_codec import StubCodec
 
+from dacfile.installed import Codecs
+from dacfile.pipeline import compress_file
 from dacz.app import run
 
 RATE = 16000
@@ -71,5 +75,10 @@ def test_a_silent_source_has_scores_that_json_can_hold(source: Path, capsys: pyt
 
 def test_an_empty_source_cannot_be_compared(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = write(source.with_name("empty.wav"), np.zeros((0, 2)))
-    assert run(["compare", str(empty), str(source)]) == 4
-    assert "holds no samples" in capsys.readouterr().err
+    packed = empty.with_name("empty.dacz")
+    with packed.open("wb") as stream:
+        compress_file(empty, stream, StubCodec())
+    with mock.patch("dacfile.api._codecs", return_value=Codecs(only=StubCodec())):
+        for path in (empty, packed):
+            assert run(["compare", str(path), str(source)]) == 4
+            assert "holds no samples" in capsys.readouterr().err

@@ -86,12 +86,17 @@ def _read_audio(path: Path) -> tuple[np.ndarray, int, str]:
 
     if _is_dacz(path):
         audio, rate = dacfile.read(path)
-        return audio, rate, ""
+        return _some(audio, path), rate, ""
     with AudioReader(path) as reader:
-        blocks = list(reader.blocks())
-        if not blocks:
-            raise UnsupportedAudio(f"{path}: holds no samples: there is nothing to compare")
-        return np.concatenate(blocks), reader.info.rate, reader.info.subtype
+        nothing = np.zeros((0, reader.info.channels), np.float32)
+        audio = np.concatenate([nothing, *reader.blocks()])
+        return _some(audio, path), reader.info.rate, reader.info.subtype
+
+
+def _some(audio: np.ndarray, path: Path) -> np.ndarray:
+    if not len(audio):
+        raise UnsupportedAudio(f"{path}: holds no samples: there is nothing to compare")
+    return audio
 
 
 def _is_dacz(path: Path) -> bool:

@@ -82,7 +82,7 @@ def command(
         if remove:
             raise UsageError("--rm cannot be used with standard input or output")
         return work.stream(
-            sources[0], out, exists.value, (".dacz",), lambda s, t: batch.compress_stream(s, t, settings)
+            sources[0], out, exists.value, (".dacz",), quiet, lambda s, t: batch.compress_stream(s, t, settings)
         )
     plan = batch.plan_compress(sources, out)
     if dry_run:

@@ -62,7 +62,7 @@ def command(
     if work.is_stream(sources, out):
         suffixes = tuple(SUFFIXES.values())
         return work.stream(
-            sources[0], out, exists.value, suffixes, lambda s, t: batch.decompress_stream(s, t, settings)
+            sources[0], out, exists.value, suffixes, quiet, lambda s, t: batch.decompress_stream(s, t, settings)
         )
     plan = batch.plan_decompress(sources, out, wanted, force)
     if dry_run:

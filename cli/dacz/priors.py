@@ -18,6 +18,7 @@ from dacz.options import Quiet
 from dacz.text import escape, plural, size, table
 
 if TYPE_CHECKING:
+    from dacfile.entropy import Prior
     from dacfile.recode import Gain
     from dacfile.stream import WindowCodec
     from dacfile.training.prior import Progress
@@ -72,8 +73,7 @@ def evaluate(
     from dacfile.recode import Gain, measure
 
     chosen = None if prior == NONE_WORD else named_prior(prior)
-    owner = bytes.fromhex(chosen.info.get("model", "")) if chosen else b""
-    codec = CodecWhenNeeded(model or owner)
+    codec = CodecWhenNeeded(model or _owner(chosen))
     codes: list[int] = []
     total = Gain()
     for path in expand_coded(inputs, codes):
@@ -88,6 +88,14 @@ def evaluate(
     if total.files:
         print(json.dumps(_as_dict(total)) if as_json else "\n".join(_lines(total)))
     return worst(codes, total.files)
+
+
+def _owner(prior: Prior | None) -> bytes:
+    """Return the id of the model that a prior says it was made for; empty if it says none: the text is free."""
+    try:
+        return bytes.fromhex(prior.info.get("model", "")) if prior else b""
+    except ValueError:
+        return b""
 
 
 class CodecWhenNeeded:

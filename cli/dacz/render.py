@@ -180,7 +180,7 @@ class Meter:
         self.compressing = compressing
         self.begin = time.monotonic()
         self.files = self.done = self.failed = self.skipped = 0
-        self.bytes_all = self.bytes_seen = self.bytes_worked = self.bytes_in = self.bytes_out = 0
+        self.bytes_all = self.bytes_seen = self.bytes_in = self.bytes_out = 0
         self.seconds = 0.0
         self.running: dict[Path, float] = {}
 
@@ -195,18 +195,17 @@ class Meter:
                 self.seconds += event.seconds
                 self.bytes_in += event.bytes_in
                 self.bytes_out += event.bytes_out
-                self._leave(event.source, event.bytes_in)
+                self._leave(event)
             case FileFailed():
                 self.failed += 1
-                self._leave(event.source, 0)
+                self._leave(event)
             case FileSkipped():
                 self.skipped += 1
-                self._leave(event.source, 0)
+                self._leave(event)
 
-    def _leave(self, source: Path, worked: int) -> None:
-        self.running.pop(source, None)
-        self.bytes_worked += worked
-        self.bytes_seen += worked
+    def _leave(self, event: FileDone | FileFailed | FileSkipped) -> None:
+        self.running.pop(event.source, None)
+        self.bytes_seen += event.bytes_in
 
     @property
     def audio(self) -> float:
@@ -230,9 +229,10 @@ class Meter:
         return ", ".join(parts + ([f"{clock(left)} left"] if left is not None else []))
 
     def _left(self, elapsed: float) -> float | None:
-        if not self.bytes_worked or elapsed < 1:
+        """Return the seconds left, by what was done so far: skipped and failed files take no time."""
+        if not self.bytes_in or elapsed < 1:
             return None
-        return elapsed * (self.bytes_all - self.bytes_seen) / self.bytes_worked
+        return elapsed * (self.bytes_all - self.bytes_seen) / self.bytes_in
 
 
 class Summary:

@@ -13,12 +13,12 @@ from dacfile.batch import DecompressSettings, Settings
 from dacfile.errors import OutputExists, UsageError
 from dacfile.events import FileFailed, FileSkipped, Started
 from dacfile.plan import Plan
-from dacfile.runner import SOME_FAILED, Stop
+from dacfile.runner import SOME_FAILED, Outcome, Stop
 from dacz.common import PIPE, interruptible
 from dacz.render import choose_view, complain, follow, print_json
 from dacz.text import escape
 
-StreamWork = Callable[[BinaryIO | Path, BinaryIO], object]
+StreamWork = Callable[[BinaryIO | Path, BinaryIO], Outcome]
 
 
 def run(plan: Plan, settings: Settings, *, jobs: int, as_json: bool, quiet: bool) -> int:
@@ -47,25 +47,33 @@ def dry_run(plan: Plan, settings: Settings, *, as_json: bool) -> int:
     return code
 
 
-def stream(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], work: StreamWork) -> int:
-    """Run `work(source, target)` where one of both is a pipe; return 0.
+def stream(
+    source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], quiet: bool, work: StreamWork
+) -> int:
+    """Run `work(source, target)` where one of both is a pipe, with its notes on standard error; return 0.
 
     Raises UsageError for binary data to a terminal, or an output that is a folder.
     """
+    outcome = _piped(source, out, exists, suffixes, work)
+    for note in () if quiet else outcome.notes:
+        complain(None, f"note: {note}")
+    return 0
+
+
+def _piped(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], work: StreamWork) -> Outcome:
     stdin: BinaryIO | Path = sys.stdin.buffer if source == PIPE else source
     if out is None or out == PIPE:
         if sys.stdout.isatty():
             raise UsageError("binary data are not written to a terminal; use -o FILE, or pipe them somewhere")
-        work(stdin, sys.stdout.buffer)
+        outcome = work(stdin, sys.stdout.buffer)
         sys.stdout.buffer.flush()
-        return 0
+        return outcome
     if out.is_dir() or out.suffix.lower() not in suffixes:
         raise UsageError(f"{out}: the output of standard input needs a file name ending in {' or '.join(suffixes)}")
     if exists != "overwrite" and out.exists():
         raise OutputExists(f"{out}: exists already; use --exists overwrite to replace it")
     with AtomicFile(out, overwrite=exists == "overwrite") as target:
-        work(stdin, target)
-    return 0
+        return work(stdin, target)
 
 
 def is_stream(inputs: list[Path], out: Path | None) -> bool:

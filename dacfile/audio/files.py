@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +15,10 @@ from dacfile.audio.riff import View, read_wave_header, with_data_length
 from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
 from dacfile.limits import DEFAULT_LIMITS, Limits
+from dacfile.spool import spooled
 
 Source = str | os.PathLike[str] | BinaryIO
 BLOCK_VALUES = 1 << 17  # samples of all channels in one block
-SPOOL_IN_MEMORY = 1 << 24  # bytes of a pipe that are held before a temporary file is used
 ESTIMATED_LENGTH = ("MP3",)  # formats whose headers only estimate the length
 
 
@@ -114,11 +112,9 @@ class AudioReader:
     def _seekable(self, stream: BinaryIO) -> BinaryIO:
         if stream.seekable():
             return stream
-        spool = tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY)  # noqa: SIM115
-        self._owned.append(spool)  # type: ignore[arg-type]
-        shutil.copyfileobj(stream, spool)
-        spool.seek(0)
-        return spool  # type: ignore[return-value]
+        copy = spooled(stream)
+        self._owned.append(copy)
+        return copy
 
     def _open(self) -> soundfile.SoundFile:
         size = self._stream.seek(0, os.SEEK_END)
@@ -216,6 +212,18 @@ class AudioReader:
     def _close_files(self) -> None:
         for file in self._owned:
             file.close()
+
+
+def rate_of(source: Source) -> int:
+    """Return the sample rate of an audio file, Hz; a stream has to seek and is left at its start.
+
+    Raises as AudioReader does.
+    """
+    with AudioReader(source) as reader:
+        rate = reader.info.rate
+    if reader.path is None:
+        source.seek(0)  # type: ignore[union-attr]
+    return rate
 
 
 def _reason(error: Exception) -> str:

@@ -122,7 +122,7 @@ def plan_channels(levels: Levels, codebooks: int, stereo: str = "auto") -> Chann
         weaker = int(loudness[1] <= loudness[0])
         layers[weaker] = weaker_layers(codebooks, abs(loudness[0] - loudness[1]))
     same = (False, False) if pair else tuple(levels.same[c] and layers[c] > 0 for c in range(channels))
-    gains = tuple(quantised_gain(*pair) for pair in zip(loudness, peaks, strict=True))
+    gains = tuple(quantised_gain(level, peak) for level, peak in zip(loudness, peaks, strict=True))
     return ChannelPlan(pair, gains, tuple(layers), same)
 
 

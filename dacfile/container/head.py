@@ -123,10 +123,6 @@ class Head:
         """Gains in dB, one per coded channel."""
         return tuple(gain / 256 for gain in self.gains)
 
-    def linear_gain(self, channel: int) -> float:
-        """Return the factor that the coded `channel` was multiplied by before encoding (spec section 9.3)."""
-        return 10.0 ** (self.gains[channel] / 5120.0)
-
 
 def pack_head(head: Head, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return the HEAD payload, 80 + 2 channels bytes (longer for a rewritten file of a later minor version).

@@ -49,12 +49,14 @@ class SalvageReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know, in sentences: every gap, and what had to be guessed."""
-        notes = [str(gap) for gap in self.gaps]
-        if self.head_was_damaged:
-            notes.append("the header was damaged; its copy was used")
-        if not self.length_known:
-            notes.append("the end of the file is lost; its length is that of the blocks found")
-        return tuple(notes)
+        return (*map(str, self.gaps), *self.guesses)
+
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """What had to be guessed about the whole file, in sentences."""
+        head = ("the header was damaged; its copy was used",) if self.head_was_damaged else ()
+        end = () if self.length_known else ("the end of the file is lost; its length is that of the blocks found",)
+        return (*head, *end)
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,6 @@ class Writer:
         """Frames so far."""
         return self._total_frames
 
-    @property
-    def bytes_written(self) -> int:
-        """Bytes so far."""
-        return self._position
-
     def write_block(self, block: Block) -> None:
         """Append a block; raises `UsageError` out of order, `StructureError` if it contradicts the head."""
         if self._finished or self._last:

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dacfile.errors import ModelMismatch
+
 Codes = np.ndarray  # uint16 [layers, frames] of one channel in one block
 Known = bytes | np.ndarray  # a layer that is still coded, or (it was stored raw) its uint16 codes [frames]
 Channels = Sequence[Codes | None]  # one block; None: a channel without codes (silent, or the same as channel 0)
 
 ID_BYTES = 16
-RAW_PRIOR = None
 RAW_PRIOR_ID = bytes(ID_BYTES)
 
 
@@ -63,6 +64,15 @@ class Codebooks(Protocol):
 def covers(prior: Prior, needed: Codebooks) -> bool:
     """Say whether a prior can code the codes of a model or a file."""
     return prior.codebook_size == needed.codebook_size and prior.codebooks >= needed.codebooks
+
+
+def check_covers(prior: Prior | None, needed: Codebooks, what: str) -> None:
+    """Raise ModelMismatch when a prior cannot code the codes of `what`, "the model" or "the file"; None can: raw."""
+    if prior is not None and not covers(prior, needed):
+        raise ModelMismatch(
+            f"the prior is for {prior.codebooks} codebooks of {prior.codebook_size} entries, "
+            f"{what} has {needed.codebooks} of {needed.codebook_size}"
+        )
 
 
 def content_id(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:

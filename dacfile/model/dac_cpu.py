@@ -8,7 +8,7 @@ layers of one rate work tile by tile, so that what lies between them stays in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import groupby
@@ -25,8 +25,6 @@ from dacfile.model.snake_cpu import snake
 # Rows of a tile without its halo. With the halo of three residual units (2 * 39) and the edges of nine phases (2 * 27)
 # they fill six calls of 640 rows. Half of that spends more on halos, twice of that leaves the cache.
 TILE = 3700
-
-Write = Callable[[Tensor, Tensor], object]  # from rows, into rows
 
 
 class FastDac(Model):

@@ -26,7 +26,6 @@ METRICS: dict[str, OneChannel] = {
 BASIC = ("mel", "stft", "si_sdr")
 # Long recordings are measured piece by piece, which keeps memory bounded; the pieces are of equal length.
 PIECE_SECONDS = 60
-LOWER_IS_BETTER = ("mel", "stft")
 
 
 def measure(reference: np.ndarray, estimate: np.ndarray, rate: int, metrics: Sequence[str] = BASIC) -> dict[str, float]:

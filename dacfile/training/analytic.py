@@ -82,11 +82,11 @@ def start_stage(stage: Stage, residual: Tensor) -> Tensor:
     stage.project_in.bias.copy_(-(mean @ plane) / scale)
     stage.project_out.weight.copy_(plane * scale)
     stage.project_out.bias.copy_(mean)
-    stage.codebook.copy_(kmeans(stage.project_in(residual), scale, len(stage.codebook)))
+    stage.codebook.copy_(kmeans(stage.project_in(residual), len(stage.codebook)))
     return stage.entries()[stage.nearest(stage.project_in(residual))]
 
 
-def kmeans(points: Tensor, scale: Tensor, size: int) -> Tensor:
+def kmeans(points: Tensor, size: int) -> Tensor:
     """Return `size` centres [size, dim] of points [n, dim]; empty cells are re-seeded from the data."""
     centres = points[torch.randperm(len(points))[:size]].clone()
     for _ in range(KMEANS_ROUNDS):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dacfile.entropy.network import NetworkConfig
-from dacfile.training.prior_data import MISSING, Piece, Sampler, likeness, split
+from dacfile.training.prior_data import MISSING, Piece, Sampler, channels_of, likeness, split
 from dacfile.training.prior_net import PriorNet
 
 NAT = 1 / math.log(2)
@@ -148,8 +148,7 @@ def train_network(
 
 
 def _new_network(pieces: Sequence[Piece], config: NetworkConfig) -> PriorNet:
-    arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
-    known = likeness(arrays, config.codebook_size, config.groups, config.codebooks)
+    known = likeness(channels_of(pieces), config.codebook_size, config.groups, config.codebooks)
     net = PriorNet(config, torch.from_numpy(known.order))
     net.start_from(known)
     return net

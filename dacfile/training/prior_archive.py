@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dacfile.blocks import CodedBlock, decode_codes
-from dacfile.container import Head, Reader
+from dacfile.container import Reader
 from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable
@@ -21,7 +21,7 @@ from dacfile.errors import ModelMismatch, UsageError
 from dacfile.installed import prior_of
 from dacfile.training.prior import Progress
 from dacfile.training.prior_counts import train_count_prior
-from dacfile.training.prior_data import Piece
+from dacfile.training.prior_data import Piece, channels_of, frames_in
 from dacfile.training.prior_run import CodeFacts, default_config, train_prior
 
 HELD_FRAMES = 864  # 10 s at 44.1 kHz: parts of this length are held out from training, to see when to stop
@@ -39,10 +39,10 @@ def pieces_of_file(source: Path | BinaryIO, model_id: bytes, name: str = "") -> 
         head = reader.head
         if head.model_id != model_id:
             raise ModelMismatch(f"made with the model {head.model_id.hex()}, not with {model_id.hex()}")
-        return list(_pieces(name or str(source), decode_codes(reader.blocks(), head, prior_of(head, source)), head))
+        return list(_pieces(name or str(source), decode_codes(reader.blocks(), head, prior_of(head, source))))
 
 
-def _pieces(name: str, blocks: Iterable[CodedBlock], head: Head) -> Iterator[Piece]:
+def _pieces(name: str, blocks: Iterable[CodedBlock]) -> Iterator[Piece]:
     run: list[CodedBlock] = []
     for block in blocks:
         if run and _shape(block) != _shape(run[0]):
@@ -107,11 +107,10 @@ def train_on_pieces(
     """
     if not pieces:
         raise UsageError("no codes to learn from: the files are empty or silent")
-    frames = sum(piece.frames * (2 if piece.second is not None else 1) for piece in pieces)
+    frames = frames_in(pieces)
     info = {"name": name, "frames": str(frames), "model": model_id.hex()}
     if not minutes or math.isqrt(facts.codebook_size) ** 2 != facts.codebook_size:
-        arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
-        arrays.append(np.zeros((facts.codebooks, 0), np.uint16))  # tables for layers that no file has
+        arrays = [*channels_of(pieces), np.zeros((facts.codebooks, 0), np.uint16)]  # tables for layers that no file has
         return train_count_prior(arrays, facts.codebook_size, 1, info)
     pieces, minutes = cut(pieces), enough_minutes(frames, minutes)
     config = default_config(facts.codebooks, facts.codebook_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,21 @@ class Piece:
     def frames(self) -> int:
         """Return the length in frames."""
         return self.first.shape[1]
+
+    @property
+    def channels(self) -> list[np.ndarray]:
+        """Return the codes of both channels, or of the only one."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+
+def channels_of(pieces: Iterable[Piece]) -> list[np.ndarray]:
+    """Return the codes of all channels of all pieces, uint16 [layers, frames] each."""
+    return [codes for piece in pieces for codes in piece.channels]
+
+
+def frames_in(pieces: Iterable[Piece]) -> int:
+    """Return the frames of all channels of all pieces together."""
+    return sum(codes.shape[1] for codes in channels_of(pieces))
 
 
 def load_pieces(path: Path) -> list[Piece]:
@@ -75,8 +90,7 @@ class Sampler:
         """`codebooks`: the depth of what is drawn, by default that of the deepest piece."""
         self._pieces = list(pieces)
         self._length, self._phases = length, phases
-        arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
-        self._codebooks = codebooks or max(len(array) for array in arrays)
+        self._codebooks = codebooks or max(len(codes) for codes in channels_of(pieces))
         frames = np.array([piece.frames for piece in pieces], float)
         self._share = frames / frames.sum()
         self._random = np.random.default_rng(seed)

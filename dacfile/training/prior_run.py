@@ -12,13 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
-from dacfile.entropy import PRIOR_SUFFIX, Prior, encode_blocks, raw_size
+from dacfile.entropy import PRIOR_SUFFIX, Prior, encode_blocks
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior import Progress, Recipe, train_network
 from dacfile.training.prior_counts import train_count_prior
-from dacfile.training.prior_data import Piece, load_pieces, split
+from dacfile.training.prior_data import Piece, channels_of, frames_in, load_pieces, split
 from dacfile.training.prior_export import export, restore
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ def blocks_of(pieces: Iterable[Piece], frames: int = BLOCK_FRAMES) -> tuple[list
     blocks, firsts = [], []
     for piece in pieces:
         for a in range(0, piece.frames, frames):
-            channels = [c[:, a : a + frames] for c in (piece.first, piece.second) if c is not None]
-            blocks.append(channels)
+            blocks.append([codes[:, a : a + frames] for codes in piece.channels])
             firsts.append(a)
     return blocks, firsts
 
@@ -91,8 +90,7 @@ def train_prior(
     `start`: a context-network prior of the same model to train further, which takes a fraction of the time.
     """
     training, held = split(pieces)
-    arrays = [array for piece in training for array in (piece.first, piece.second) if array is not None]
-    arrays.append(np.zeros((config.codebooks, 0), np.uint16))  # tables for layers that no piece has, too
+    arrays = [*channels_of(training), np.zeros((config.codebooks, 0), np.uint16)]  # tables for layers that no piece has
     tables = train_count_prior(arrays, config.codebook_size, config.phases)
     blocks, firsts = blocks_of(held)
     step = -(-len(blocks) // MOST_EVALUATED)
@@ -132,28 +130,13 @@ def train_prior_file(
     its model. `start` is a prior to train further. Codebook sizes that are no square get count tables.
     """
     pieces = load_pieces(codes)
-    info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(_frames(pieces))}
+    info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(frames_in(pieces))}
     if model_id is not None:
         info["model"] = model_id.hex()
     if math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size:
         config = default_config(facts.codebooks, facts.codebook_size, phases)
         prior = train_prior(pieces, config, minutes, info, listen, start)
     else:
-        arrays = [array for piece in pieces for array in (piece.first, piece.second) if array is not None]
-        prior = train_count_prior(arrays, facts.codebook_size, phases, info)
+        prior = train_count_prior(channels_of(pieces), facts.codebook_size, phases, info)
     save_prior(prior, target)
     return prior
-
-
-def _frames(pieces: Iterable[Piece]) -> int:
-    return sum(piece.frames * (2 if piece.second is not None else 1) for piece in pieces)
-
-
-def summary(prior: Prior | None, pieces: Sequence[Piece]) -> dict[str, object]:
-    """Return raw and stored bytes over `pieces`, and bits a code by layer."""
-    blocks, firsts = blocks_of(pieces)
-    bits = measured_bits(prior, blocks, firsts)
-    size = prior.codebook_size if prior else 1024
-    raw = sum(len(codes) * raw_size(codes.shape[1], size) for block in blocks for codes in block)
-    frames = sum(codes.shape[1] for block in blocks for codes in block)
-    return {"raw_bytes": raw, "stored_bytes": int(bits.sum() * frames / 8), "bits": bits.tolist()}
