@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import soundfile
+from conftest import files_below
+
+import dacfile
+from dacfile.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("stub_models")
 
@@ -13,6 +18,42 @@ def packed(tmp_path, make_wav, dacz):
     make_wav(tmp_path / "a.wav")
     assert dacz("compress", tmp_path / "a.wav").code == 0
     return tmp_path / "a.wav.dacz"
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("b.flac", "FLAC"), ("b.wav", "WAV"), ("b.BWF", "WAV"), ("b.aif", "AIFF"), ("b.w64", "W64")]
+)
+def test_the_name_of_an_output_says_its_format(packed, tmp_path, dacz, name, form):
+    assert dacz("decompress", packed, "-o", tmp_path / name).code == 0
+    assert soundfile.info(tmp_path / name).format == form
+    assert dacfile.decompress(packed, tmp_path / f"api-{name}").name == f"api-{name}"
+    assert soundfile.info(tmp_path / f"api-{name}").format == form
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "{folder}/b.mp3"], "cannot write the format '.mp3'"),
+        (["-o", "{folder}/b.flac", "--format", "wav"], "the name says flac"),
+        (["--start", "-1"], "--start"),
+        (["--duration", "-1"], "--duration"),
+        (["--codebooks", "0"], "--codebooks"),
+        (["-o", "-", "--json"], "--json cannot be used"),
+        (["-o", "-", "--dry-run"], "--dry-run cannot be used"),
+    ],
+)
+def test_wrong_calls_of_decompress(packed, tmp_path, dacz, arguments, message):
+    before = files_below(tmp_path)
+    done = dacz("decompress", packed, *[argument.format(folder=tmp_path) for argument in arguments])
+    assert (done.code, done.out) == (1, "")
+    assert message in done.err
+    assert files_below(tmp_path) == before
+
+
+def test_the_library_heeds_names_too(packed, tmp_path):
+    with pytest.raises(UsageError, match="cannot write"):
+        dacfile.decompress(packed, tmp_path / "b.opus")
+    assert not (tmp_path / "b.opus").exists()
 
 
 def test_options_that_a_pipe_cannot_heed_are_refused(packed, tmp_path, dacz):
