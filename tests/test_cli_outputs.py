@@ -61,3 +61,20 @@ def test_options_that_a_pipe_cannot_heed_are_refused(packed, tmp_path, dacz):
         done = dacz("compress", packed.with_suffix(""), "-o", "-", option)
         assert (done.code, done.out) == (1, "")
         assert f"{option} cannot be used" in done.err
+
+
+def test_several_inputs_never_make_a_folder_with_the_name_of_a_file(packed, tmp_path, make_wav, dacz):
+    make_wav(tmp_path / "music" / "b.wav")
+    for inputs in ([tmp_path / "a.wav", tmp_path / "music" / "b.wav"], [tmp_path / "music"]):
+        done = dacz("compress", *inputs, "-o", tmp_path / "all.dacz")
+        assert done.code == 1
+        assert "the name of a file" in done.err
+    assert not (tmp_path / "all.dacz").exists()
+    (tmp_path / "all.dacz").mkdir()
+    assert dacz("compress", tmp_path / "music", "-o", tmp_path / "all.dacz").code == 0
+
+
+def test_an_output_that_is_no_folder_is_an_error_of_the_call(packed, tmp_path, dacz):
+    done = dacz("compress", tmp_path / "a.wav", "-o", tmp_path / "a.wav")
+    assert done.code == 1
+    assert "not a folder" in done.err
