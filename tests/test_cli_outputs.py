@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 import soundfile
 from conftest import files_below
 
 import dacfile
 from dacfile.errors import UsageError
+from dacfile.runner import failure
 
 pytestmark = pytest.mark.usefixtures("stub_models")
 
@@ -78,3 +82,11 @@ def test_an_output_that_is_no_folder_is_an_error_of_the_call(packed, tmp_path, d
     done = dacz("compress", tmp_path / "a.wav", "-o", tmp_path / "a.wav")
     assert done.code == 1
     assert "not a folder" in done.err
+
+
+def test_a_failure_names_the_file_that_is_to_blame(tmp_path):
+    source, target = tmp_path / "a.wav", tmp_path / "out" / "a.wav.dacz"
+    own = failure(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(source)))
+    other = failure(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target)))
+    assert own.reason == "permission denied"
+    assert other.reason == f"{target}: permission denied"
