@@ -90,3 +90,25 @@ def test_a_failure_names_the_file_that_is_to_blame(tmp_path):
     other = failure(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target)))
     assert own.reason == "permission denied"
     assert other.reason == f"{target}: permission denied"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_does_not_stop_the_others(tmp_path, make_wav, dacz):
+    for name in ("a.wav", "b.wav"):
+        make_wav(tmp_path / name)
+    (tmp_path / "a.wav").chmod(0)
+    done = dacz("compress", tmp_path / "a.wav", tmp_path / "b.wav")
+    assert done.code == 2
+    assert (tmp_path / "b.wav.dacz").exists()
+
+
+def test_unreadable_inputs_are_left_to_the_batch():
+    """As above, for those who run the tests as root: nothing is refused while the call is parsed."""
+    import typer
+
+    from dacz.app import app
+
+    commands = typer.main.get_command(app).commands
+    found = [p for c in commands.values() for p in getattr(c, "params", ()) if p.nargs == -1]
+    assert len(found) >= 6
+    assert not any(p.type.readable for p in found)
