@@ -112,3 +112,25 @@ def test_unreadable_inputs_are_left_to_the_batch():
     found = [p for c in commands.values() for p in getattr(c, "params", ()) if p.nargs == -1]
     assert len(found) >= 6
     assert not any(p.type.readable for p in found)
+
+
+@pytest.mark.parametrize("arguments", [[], ["models"], ["prior"]])
+def test_without_a_command_the_help_is_shown_as_it_is(dacz, arguments):
+    done = dacz(*arguments)
+    text = done.out + done.err
+    assert text.startswith("Usage: dacz")
+    assert len(text.splitlines()) > 5
+
+
+def test_a_usage_error_names_the_help_of_its_command(dacz):
+    assert "(dacz prior add --help shows" in dacz("prior", "add", "x").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["salvage", "{missing}", "-o", "x"], ["compare", "{missing}", "x"], ["decompress", "{missing}", "-o", "-"]],
+)
+def test_a_missing_input_is_wrong_usage_in_every_command(tmp_path, dacz, arguments):
+    done = dacz(*[argument.format(missing=tmp_path / "missing") for argument in arguments])
+    assert done.code == 1
+    assert done.err.count("\n") == 1
