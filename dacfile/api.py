@@ -14,7 +14,7 @@ from dacfile.atomic import AtomicFile
 from dacfile.audio.files import rate_of
 from dacfile.installed import default_prior, prior_of, rdo_weight
 from dacfile.opened import DaczFile
-from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file
+from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file, format_of_name
 
 if TYPE_CHECKING:
     from dacfile.codec import Codec
@@ -75,12 +75,14 @@ def decompress(
 ) -> Path:
     """Decompress a `.dacz` file and return the path of the output: `song.flac.dacz` becomes `song.flac` again.
 
-    `format` is "wav", "flac", "aiff", "w64", "caf" or None for the source's own (WAV where that was not lossless);
+    `format` is "wav", "flac", "aiff", "w64", "caf" or None: what the name of `target` says, else the source's own (WAV
+    where that is none of WAV, FLAC and AIFF);
     `start` and `duration` are seconds; with `force` what is intact of a damaged file is decoded, what is lost becomes
     silence. Otherwise as `compress`.
     """
     path = Path(source)
     output = Path(target) if target is not None else _audio_path(path, format)
+    format = format_of_name(output, format)
     find = (lambda head: codec) if codec is not None else _codecs(device, precision, None).for_head
     options = DecompressOptions(codebooks, start, duration, format, force)
     with AtomicFile(output, overwrite=overwrite) as stream:

@@ -134,7 +134,11 @@ class AtomicFile:
 def _open_locked(path: Path, target: Path) -> int:
     """Return a descriptor of the empty file `path` that this process has locked; raises TargetBusy."""
     while True:
-        descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
+        except OSError as error:
+            error.filename = str(target)  # the temporary name tells a user nothing
+            raise
         try:
             if _lock(descriptor) is False:
                 raise TargetBusy(f"{target}: is being written by another process")

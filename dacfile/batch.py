@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -254,12 +254,14 @@ class _Decompress:
         return existing_output(task, self.settings.exists)
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
-        return self.decode(task.source, stream, progress)
+        return self.decode(task.source, stream, progress, task.target)
 
-    def decode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
-        """Decompress one file or stream."""
+    def decode(
+        self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None, name: Path | None = None
+    ) -> Outcome:
+        """Decompress one file or stream; `name`, if it has one, says the format."""
         from dacfile.combine import SharedPrior
-        from dacfile.decompressor import decompress_file
+        from dacfile.decompressor import DecompressOptions, decompress_file, format_of_name
         from dacfile.installed import prior_of
 
         begin = time.monotonic()
@@ -274,7 +276,10 @@ class _Decompress:
             prior = prior_of(head, source)
             return self.shared.setdefault(prior.id, SharedPrior(self.coders.remote(prior))) if prior else None
 
-        done = decompress_file(source, stream, find_codec, find_prior, self.settings.options, progress)
+        options = self.settings.options or DecompressOptions()
+        if name is not None:
+            options = replace(options, format=format_of_name(name, options.format))
+        done = decompress_file(source, stream, find_codec, find_prior, options, progress)
         return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)
 
     def after(self, task: Task) -> None:
@@ -289,9 +294,11 @@ def compress_stream(source: BinaryIO | Path, target: BinaryIO, settings: Compres
         return _Compress(settings).encode(copy, target)
 
 
-def decompress_stream(source: BinaryIO | Path, target: BinaryIO, settings: DecompressSettings) -> Outcome:
-    """Decompress a stream, which may be a pipe, or a file, to a stream."""
-    return _Decompress(settings).decode(source, target)
+def decompress_stream(
+    source: BinaryIO | Path, target: BinaryIO, settings: DecompressSettings, name: Path | None = None
+) -> Outcome:
+    """Decompress a stream, which may be a pipe, or a file, to a stream; `name`, if it has one, says the format."""
+    return _Decompress(settings).decode(source, target, name=name)
 
 
 def preview(plan: Plan, settings: Settings) -> Iterator[Event]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import BinaryIO
 
 from dacfile.audio.writer import AudioWriter, OutputFormat, output_format
@@ -14,6 +15,7 @@ from dacfile.decoder import Decoder, source_length
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
 from dacfile.events import Report
+from dacfile.plan import AUDIO_SUFFIXES
 from dacfile.spool import spool, spooled
 from dacfile.stream import WindowCodec
 
@@ -91,6 +93,20 @@ def decompress_file(
         damage += _gaps_within(reader, start, stop)
         seconds = samples / head.source_rate
         return Decompressed(samples, seconds, head.channels, form, writer.clipped, damage, writer.notes)
+
+
+def format_of_name(target: Path, wanted: str | None) -> str | None:
+    """Return the format to write `target` in: what its name says, else `wanted`.
+
+    Raises UsageError for the name of a format that is not written, and when the name and `wanted` say different things.
+    """
+    suffix = target.suffix.lower()
+    if suffix not in AUDIO_SUFFIXES:
+        return wanted
+    said = output_format("", "", suffix).container
+    if wanted is not None and output_format("", "", wanted).container != said:
+        raise UsageError(f"{target}: the name says {said.lower()}, but the format asked for is {wanted}")
+    return said.lower()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dacfile.compressor import Compressed, CompressOptions, compress_file
-from dacfile.decompressor import Decompressed, DecompressOptions, decompress_file
+from dacfile.decompressor import Decompressed, DecompressOptions, decompress_file, format_of_name
 
 __all__ = [
     "CompressOptions",
@@ -12,4 +12,5 @@ __all__ = [
     "Decompressed",
     "compress_file",
     "decompress_file",
+    "format_of_name",
 ]

@@ -103,8 +103,14 @@ def make_plan(inputs: Sequence[Path], out: Path | None, rules: Rules) -> Plan:
 def _naming(inputs: Sequence[Path], out: Path | None, rules: Rules) -> Callable[[Path], Path]:
     if out is None:
         return lambda source: source.with_name(rules.rename(source))
-    if len(inputs) == 1 and rules.names_a_file(out) and not inputs[0].is_dir() and not out.is_dir():
-        return lambda source: out
+    if not out.is_dir():
+        alone = len(inputs) == 1 and not inputs[0].is_dir()
+        if alone and rules.names_a_file(out):
+            return lambda source: out
+        if rules.names_a_file(out):
+            raise UsageError(f"{out}: the name of a file, for several; make it a folder first if that is meant")
+        if out.exists():
+            raise UsageError(f"{out}: exists and is not a folder, nor has it the name of such an output")
     base = _common_folder(inputs)
     return lambda source: (out / _relative(source, base)).with_name(rules.rename(source))
 

@@ -225,7 +225,9 @@ def failure(source: Path, error: BaseException) -> FileFailed:
     if isinstance(error, DaczError):
         reason, code = str(error), error.exit_code
     elif isinstance(error, OSError) and error.strerror:
-        reason, code = error.strerror.lower(), SOME_FAILED
+        # The source may be innocent: the folder of the output cannot be written, say.
+        other = f"{error.filename}: " if error.filename not in (None, source, str(source)) else ""
+        reason, code = other + error.strerror.lower(), SOME_FAILED
     elif isinstance(error, MemoryError):
         reason, code = "not enough memory", SOME_FAILED
     else:

@@ -91,12 +91,20 @@ def run(arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     if hasattr(error, "format_message"):  # a usage error of typer, wherever this version of it keeps the class
-        complain(None, f"{error.format_message()} (dacz --help shows what there is)")
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help text
+            print(error.format_message(), file=sys.stderr)
+        else:
+            complain(None, f"{error.format_message()} ({_command(error)} --help shows what there is)")
         return USAGE
     if os.environ.get("DACZ_DEBUG"):
         raise error
     if isinstance(error, OSError) and error.strerror:
         complain(None, f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-        return 2
+        return USAGE if isinstance(error, FileNotFoundError) else 2
     complain(None, f"internal error, please report it: {type(error).__name__}: {escape(error)}")
     return 2
+
+
+def _command(error: Exception) -> str:
+    """Return the command that a usage error belongs to, as it was called: "dacz prior add"."""
+    return getattr(getattr(error, "ctx", None), "command_path", "dacz")

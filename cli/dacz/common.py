@@ -24,9 +24,10 @@ PIPE = Path("-")
 PATIENCE = 2.0  # seconds between "stop now" and leaving without waiting any longer
 
 CodedFiles = Annotated[
-    list[Path], typer.Argument(help=".dacz files, audio files, or folders of either.", show_default=False)
+    list[Path],
+    typer.Argument(help=".dacz files, audio files, or folders of either.", show_default=False, readable=False),
 ]
-DaczFiles = Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False)]
+DaczFiles = Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False, readable=False)]
 
 
 def expand(inputs: list[Path], codes: list[int]) -> list[Path]:

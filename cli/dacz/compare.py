@@ -31,7 +31,7 @@ RULE = "mel and STFT distance: lower is better, 0 is equal; the others: higher i
 
 def command(
     reference: Path = typer.Argument(help="The source: an audio file.", show_default=False),
-    files: list[Path] = typer.Argument(help="Its copies: .dacz or audio files.", show_default=False),
+    files: list[Path] = typer.Argument(help="Its copies: .dacz or audio files.", show_default=False, readable=False),
     perceptual: bool = typer.Option(
         False,
         "--perceptual",

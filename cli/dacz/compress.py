@@ -34,7 +34,7 @@ def command(
     inputs: Inputs = None,
     out: Out = None,
     model: Annotated[str, typer.Option(help="auto, a name (dacz models), or a weights file.")] = "auto",
-    codebooks: Annotated[int | None, typer.Option(help="Codebooks to use: fewer are smaller and worse.")] = None,
+    codebooks: Annotated[int | None, typer.Option(min=1, help="Codebooks to use: fewer are smaller and worse.")] = None,
     bitrate: Bitrate = None,
     stereo: Annotated[str, typer.Option(help="auto, lr (left/right) or ms (mid/side).")] = "auto",
     device: Device = "auto",
@@ -79,8 +79,7 @@ def command(
     )
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
-        if remove:
-            raise UsageError("--rm cannot be used with standard input or output")
+        work.refuse_with_streams({"--rm": remove, "--verify": verify, "--dry-run": dry_run, "--json": as_json})
         return work.stream(
             sources[0], out, exists.value, (".dacz",), quiet, lambda s, t: batch.compress_stream(s, t, settings)
         )

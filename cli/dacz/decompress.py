@@ -26,11 +26,15 @@ def command(
     inputs: Inputs = None,
     out: Out = None,
     wanted: Annotated[
-        str | None, typer.Option("--format", help="wav, flac, aiff, w64 or caf; default: the source's own, else wav.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="wav, flac, aiff, w64 or caf; default: as the output is called, else as the source, else wav.",
+        ),
     ] = None,
-    codebooks: Annotated[int | None, typer.Option(help="Use only the first codebooks.")] = None,
-    start: Annotated[float, typer.Option(help="Begin at this second.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(help="Decode this many seconds.")] = None,
+    codebooks: Annotated[int | None, typer.Option(min=1, help="Use only the first codebooks.")] = None,
+    start: Annotated[float, typer.Option(min=0, help="Begin at this second.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(min=0, help="Decode this many seconds.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Decode what is intact of damaged files; what is lost becomes silence.")
     ] = False,
@@ -52,7 +56,7 @@ def command(
     from dacfile.audio.writer import SUFFIXES
     from dacfile.decompressor import DecompressOptions
     from dacz import work
-    from dacz.common import gather
+    from dacz.common import PIPE, gather
 
     options = DecompressOptions(codebooks=codebooks, start=start, duration=duration, format=wanted, force=force)
     settings = batch.DecompressSettings(
@@ -60,9 +64,11 @@ def command(
     )
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
+        work.refuse_with_streams({"--dry-run": dry_run, "--json": as_json})
         suffixes = tuple(SUFFIXES.values())
+        name = out if out != PIPE else None
         return work.stream(
-            sources[0], out, exists.value, suffixes, quiet, lambda s, t: batch.decompress_stream(s, t, settings)
+            sources[0], out, exists.value, suffixes, quiet, lambda s, t: batch.decompress_stream(s, t, settings, name)
         )
     plan = batch.plan_decompress(sources, out, wanted, force)
     if dry_run:

@@ -17,8 +17,10 @@ class Exists(StrEnum):
     fail = "fail"
 
 
+# readable=False: typer would refuse the whole call for one unreadable file; here that is one failure of the batch.
 Inputs = Annotated[
-    list[Path] | None, typer.Argument(help="Files, folders (searched), or - for standard input.", show_default=False)
+    list[Path] | None,
+    typer.Argument(help="Files, folders (searched), or - for standard input.", show_default=False, readable=False),
 ]
 Out = Annotated[
     Path | None,

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from dacz.common import DaczFiles
 from dacz.options import AsJson, DryRun, Exists, ExistsOption, Quiet
 
 
 def command(
-    inputs: Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False)],
+    inputs: DaczFiles,
     codebooks: Annotated[int | None, typer.Option(min=1, help="Keep the first codebooks of every channel.")] = None,
     prior: Annotated[
         str | None, typer.Option(help="Recode without loss: name, id or file of a prior, or bundled, or none.")

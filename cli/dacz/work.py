@@ -76,6 +76,13 @@ def _piped(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...
         return work(stdin, target)
 
 
+def refuse_with_streams(options: dict[str, bool]) -> None:
+    """Raise UsageError for an option that was given and cannot be heeded where input or output is a pipe."""
+    for name, given in options.items():
+        if given:
+            raise UsageError(f"{name} cannot be used with standard input or output")
+
+
 def is_stream(inputs: list[Path], out: Path | None) -> bool:
     """Say whether a call reads or writes a pipe; raises UsageError when it cannot."""
     if out == PIPE and (len(inputs) != 1 or inputs[0].is_dir()):

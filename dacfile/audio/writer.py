@@ -47,7 +47,7 @@ def output_format(container: str, subtype: str, wanted: str | None = None) -> Ou
     Raises UsageError when `wanted` is not one of the formats that are written.
     """
     chosen = wanted.upper().lstrip(".") if wanted else NATIVE.get(container, "WAV")
-    chosen = {"AIF": "AIFF", "WAVE": "WAV"}.get(chosen, chosen)
+    chosen = {"AIF": "AIFF", "WAVE": "WAV", "BWF": "WAV", "RF64": "WAV"}.get(chosen, chosen)
     if chosen not in SUFFIXES:
         names = ", ".join(name.lower() for name in SUFFIXES)
         raise UsageError(f"cannot write the format {wanted!r}; use one of {names}")
