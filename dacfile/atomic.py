@@ -99,8 +99,10 @@ class AtomicFile:
             if fcntl is None:  # other systems cannot rename an open file
                 stream.close()
             self._rename()
-        except BaseException:
+        except BaseException as error:
             self._discard(stream)
+            if isinstance(error, OSError) and error.filename == str(self.temporary):
+                error.filename = str(self.target)  # the temporary name tells a user nothing
             raise
         stream.close()
         sync_folder(self.target.parent)
@@ -137,7 +139,7 @@ def _open_locked(path: Path, target: Path) -> int:
         try:
             descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
         except OSError as error:
-            error.filename = str(target)  # the temporary name tells a user nothing
+            error.filename = str(target)
             raise
         try:
             if _lock(descriptor) is False:

@@ -133,6 +133,8 @@ class _Crew:
                 running -= 1
             else:
                 yield event
+        for thread in self.threads:  # one may still be on its way out: for `dismiss` that would be an interrupt
+            thread.join()
 
     def dismiss(self) -> None:
         """End the threads: at once when they are not at their end already."""

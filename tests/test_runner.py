@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from dacfile.errors import ChecksumError, OutputExists, UnsupportedAudio
 from dacfile.events import FileDone, FileFailed, FileSkipped, Finished, Planned, Progress
 from dacfile.plan import Plan, Problem, Task
-from dacfile.runner import Outcome, Stop, run
+from dacfile.runner import Outcome, Stop, _Crew, run
 
 
 class Copy:
@@ -172,3 +173,15 @@ def test_a_thousand_files_with_one_percent_damaged(tmp_path):
     events = list(run(make_tasks(tmp_path, contents), Copy(), jobs=2))
     assert (events[-1].done, events[-1].failed, events[-1].exit_code) == (990, 10, 2)
     assert len(outputs(tmp_path)) == 990
+
+
+def test_a_thread_that_is_slow_to_end_is_no_interrupt(tmp_path, monkeypatch):
+    work = _Crew._work
+
+    def dawdle(crew) -> None:
+        work(crew)
+        time.sleep(0.2)  # its last word is said, but it is still alive: so on a busy machine
+
+    monkeypatch.setattr(_Crew, "_work", dawdle)
+    end = list(run(make_tasks(tmp_path, [b"a", b"b"]), Copy(), jobs=2))[-1]
+    assert (end.done, end.exit_code, end.message) == (2, 0, "")

@@ -223,8 +223,7 @@ class Meter:
         if self.bytes_out and self.seconds:
             parts.append(f"{size(self.bytes_in)} -> {size(self.bytes_out)}")
             if self.compressing:
-                parts.append(ratio(self.bytes_in, self.bytes_out))
-            parts.append(kbps((self.bytes_out if self.compressing else self.bytes_in) * 8 / self.seconds))
+                parts += [ratio(self.bytes_in, self.bytes_out), kbps(self.bytes_out * 8 / self.seconds)]
         left = self._left(elapsed)
         return ", ".join(parts + ([f"{clock(left)} left"] if left is not None else []))
 
@@ -269,11 +268,10 @@ class Summary:
         return text
 
     def _sizes(self, end: Finished) -> str:
-        small = end.bytes_out if self.compressing else end.bytes_in
-        parts = [f"{size(end.bytes_in)} -> {size(end.bytes_out)}"]
-        if self.compressing:
-            parts.append(ratio(end.bytes_in, end.bytes_out))
-        return ", ".join([*parts, kbps(small * 8 / end.seconds)])
+        text = f"{size(end.bytes_in)} -> {size(end.bytes_out)}"
+        if not self.compressing:  # perhaps a part only of each file: its bytes by these seconds are no bit rate
+            return text
+        return f"{text}, {ratio(end.bytes_in, end.bytes_out)}, {kbps(end.bytes_out * 8 / end.seconds)}"
 
 
 def _counts(end: Finished) -> str:
@@ -282,11 +280,12 @@ def _counts(end: Finished) -> str:
 
 
 def done_line(event: FileDone, compressing: bool) -> str:
-    """Return the line for a finished file: sizes, real bit rate, speed."""
-    small = event.bytes_out if compressing else event.bytes_in
+    """Return the line for a finished file: sizes, speed, and the real bit rate where it was compressed."""
     parts = [f"{size(event.bytes_in)} -> {size(event.bytes_out)}"]
+    if event.seconds and compressing:
+        parts.append(kbps(event.bytes_out * 8 / event.seconds))
     if event.seconds:
-        parts += [kbps(small * 8 / event.seconds), f"{number(event.seconds / max(event.elapsed, 1e-3))} x real time"]
+        parts.append(f"{number(event.seconds / max(event.elapsed, 1e-3))} x real time")
     return f"{escape(event.source)} -> {escape(event.target.name)}: " + ", ".join(parts)
 
 
