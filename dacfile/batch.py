@@ -173,7 +173,8 @@ class _Compress:
             return True
         if other := self._difference(task.target, head):
             return FileSkipped(task.source, f"is done, with {other}; --exists overwrite makes it anew")
-        return FileSkipped(task.source, "is done", done=True)
+        also = ", and its source is deleted" if self.settings.remove else ""
+        return FileSkipped(task.source, f"is done{also}", done=True)
 
     def _difference(self, target: Path, head: Head) -> str:
         """Say how an output differs from what was asked for; "" if it does not, or nobody can tell."""
@@ -280,7 +281,7 @@ class _Decompress:
         if name is not None:
             options = replace(options, format=format_of_name(name, options.format))
         done = decompress_file(source, stream, find_codec, find_prior, options, progress)
-        return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes)
+        return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes, bool(done.damage))
 
     def after(self, task: Task) -> None:
         pass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from dacfile.audio.files import AudioReader, Source, SourceInfo
-from dacfile.audio.stereo import ChannelPlan, Levels, plan_channels
+from dacfile.audio.stereo import ChannelPlan, Levels, check_stereo, plan_channels
 from dacfile.blocks import BlockMaker, Silence
 from dacfile.container import (
     CODER_RANGE,
@@ -37,12 +37,16 @@ class CompressOptions:
 
     `codebooks` caps the layers of every channel; `bitrate` (nominal kbit/s of all channels together) picks the cap;
     `stereo` is "auto", "lr" or "ms" and matters for two channels only; `block_seconds` is the length of a block.
+    Raises UsageError for an unknown `stereo`.
     """
 
     codebooks: int | None = None
     bitrate: float | None = None
     stereo: str = "auto"
     block_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_stereo(self.stereo)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class FileDone:
-    """A file is complete under its final name. `seconds` is audio, `elapsed` is wall-clock time."""
+    """A file is complete under its final name. `seconds` is audio, `elapsed` is wall-clock time.
+
+    `damaged` says that something was lost of the input, and silence put in its place; `notes` tell what.
+    """
 
     source: Path
     target: Path
@@ -46,6 +49,7 @@ class FileDone:
     bytes_out: int
     elapsed: float
     notes: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dacfile.plan import Plan, Task
 
 INTERRUPTED = 130
 SOME_FAILED = 2
+DAMAGED = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PROGRESS_INTERVAL = 0.1  # seconds; a live view cannot show more
 
@@ -63,12 +64,14 @@ class Outcome:
     """What an action has made of one file: seconds of audio, its channels, and what a user should know.
 
     `elapsed` is the wall-clock time in seconds without what is done once for all files, such as loading a model.
+    `damaged` says that something of the input was lost.
     """
 
     seconds: float
     channels: int
     elapsed: float
     notes: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 class Action(Protocol):
@@ -84,7 +87,7 @@ class Action(Protocol):
         """Write the output of `task` to `stream`, calling `progress` as it goes."""
 
     def after(self, task: Task) -> None:
-        """Check or clean up when the target has its final name; an error makes the file a failure."""
+        """Check or clean up when the target has its final name, now or since a run before; an error is a failure."""
 
 
 def run(plan: Plan, action: Action, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
@@ -188,7 +191,7 @@ class _Crew:
         if task.target.exists():
             verdict = self.action.existing(task)
             if isinstance(verdict, FileSkipped):
-                return verdict
+                return self._skipped(task, verdict)
             overwrite = verdict
         self.queue.put(Started(task.source, task.target))
         try:
@@ -199,13 +202,19 @@ class _Crew:
                 raise
             verdict = self.action.existing(task)  # another process was faster
             if isinstance(verdict, FileSkipped):
-                return verdict
+                return self._skipped(task, verdict)
             raise
         self.action.after(task)
         size = task.target.stat().st_size
         return FileDone(
-            task.source, task.target, outcome.seconds, outcome.channels, task.size, size, outcome.elapsed, outcome.notes
-        )
+            task.source, task.target, outcome.seconds, outcome.channels, task.size, size, outcome.elapsed,
+            outcome.notes, outcome.damaged,
+        )  # fmt: skip
+
+    def _skipped(self, task: Task, verdict: FileSkipped) -> FileSkipped:
+        if verdict.done:  # perhaps by a run that was interrupted before the rest
+            self.action.after(task)
+        return verdict
 
     def _reporter(self, task: Task) -> Report:
         due = 0.0
@@ -244,11 +253,13 @@ class _Totals:
         self.done = self.skipped = self.bytes_in = self.bytes_out = 0
         self.seconds = self.channel_seconds = 0.0
         self.failures: list[int] = []
+        self.damaged = 0
 
     def add(self, event: Event) -> None:
         match event:
             case FileDone():
                 self.done += 1
+                self.damaged += event.damaged
                 self.seconds += event.seconds
                 self.channel_seconds += event.seconds * event.channels
                 self.bytes_in += event.bytes_in
@@ -260,9 +271,10 @@ class _Totals:
 
     def finished(self, stop: Stop, alone: bool) -> Finished:
         """Return the totals; the exit code is the error's own when there was one file only."""
+        codes = self.failures + [DAMAGED] * self.damaged
         code = 0
-        if self.failures:
-            code = self.failures[0] if alone else SOME_FAILED
+        if codes:
+            code = codes[0] if alone else SOME_FAILED
         if stop.finishing and not stop.message:
             code = INTERRUPTED
         message = stop.message or ("interrupted" if stop.finishing else "")

@@ -188,9 +188,22 @@ def test_without_force_damaged_files_fail(damaged: Path, tmp_path: Path) -> None
 @pytest.mark.usefixtures("stub_models")
 def test_force_at_the_command_line(damaged: Path, tmp_path: Path, dacz) -> None:
     done = dacz("decompress", damaged / "block.wav.dacz", "-o", tmp_path / "out", "--force")
-    assert done.code == 0
+    assert done.code == 3
     assert "note: silent from 1.000 s to 1.500 s (block 2 lost)" in done.out
+    assert soundfile.info(tmp_path / "out" / "block.wav").frames == SAMPLES
     assert dacz("decompress", damaged / "block.wav.dacz", "-o", tmp_path / "other").code == 3
+
+
+@pytest.mark.usefixtures("stub_models")
+def test_what_force_has_lost_is_told_even_when_quiet(damaged: Path, tmp_path: Path, dacz) -> None:
+    one = dacz("decompress", damaged / "block.wav.dacz", "-o", tmp_path / "one", "--force", "-q")
+    assert (one.code, one.out) == (3, "")
+    assert one.err == f"dacz: {damaged}/block.wav.dacz: silent from 1.000 s to 1.500 s (block 2 lost)\n"
+    (damaged / "headers.wav.dacz").unlink()
+    several = dacz("decompress", damaged, "-o", tmp_path / "several", "--force", "-q")
+    assert (several.code, len(several.err.splitlines())) == (2, 3)
+    intact = [damaged / "whole.wav.dacz", "-o", tmp_path / "intact", "--force", "-q"]
+    assert dacz("decompress", *intact).code == 0
 
 
 def test_salvage_says_what_is_lost(damaged: Path, tmp_path: Path, dacz) -> None:

@@ -88,11 +88,13 @@ class JsonLines:
 
 
 class Quiet:
-    """Failures only."""
+    """Failures and damage only."""
 
     def show(self, event: Event) -> None:
         if isinstance(event, FileFailed):
             complain(event.source, event.reason)
+        elif isinstance(event, FileDone) and event.damaged:
+            complain(event.source, "; ".join(event.notes))
         elif isinstance(event, Finished) and event.message:
             complain(None, event.message)
 

@@ -13,7 +13,7 @@ from dacfile.batch import DecompressSettings, Settings
 from dacfile.errors import OutputExists, UsageError
 from dacfile.events import FileFailed, FileSkipped, Started
 from dacfile.plan import Plan
-from dacfile.runner import SOME_FAILED, Outcome, Stop
+from dacfile.runner import DAMAGED, SOME_FAILED, Outcome, Stop
 from dacz.common import PIPE, interruptible
 from dacz.render import choose_view, complain, follow, print_json
 from dacz.text import escape
@@ -50,14 +50,14 @@ def dry_run(plan: Plan, settings: Settings, *, as_json: bool) -> int:
 def stream(
     source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], quiet: bool, work: StreamWork
 ) -> int:
-    """Run `work(source, target)` where one of both is a pipe, with its notes on standard error; return 0.
+    """Run `work(source, target)` where one of both is a pipe, with its notes on standard error; return an exit code.
 
     Raises UsageError for binary data to a terminal, or an output that is a folder.
     """
     outcome = _piped(source, out, exists, suffixes, work)
-    for note in () if quiet else outcome.notes:
+    for note in outcome.notes if outcome.damaged or not quiet else ():
         complain(None, f"note: {note}")
-    return 0
+    return DAMAGED if outcome.damaged else 0
 
 
 def _piped(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], work: StreamWork) -> Outcome:

@@ -111,8 +111,7 @@ def plan_channels(levels: Levels, codebooks: int, stereo: str = "auto") -> Chann
 
     Raises UsageError for an unknown `stereo`, UnsupportedAudio when the samples are too large for any gain.
     """
-    if stereo not in STEREO:
-        raise UsageError(f"unknown stereo mode {stereo!r}; use one of {', '.join(STEREO)}")
+    check_stereo(stereo)
     channels = levels.channels
     pair = channels == 2 and _prefers_mid_side(levels, stereo)
     signals = [2, 3] if pair else list(range(channels))
@@ -124,6 +123,12 @@ def plan_channels(levels: Levels, codebooks: int, stereo: str = "auto") -> Chann
     same = (False, False) if pair else tuple(levels.same[c] and layers[c] > 0 for c in range(channels))
     gains = tuple(quantised_gain(level, peak) for level, peak in zip(loudness, peaks, strict=True))
     return ChannelPlan(pair, gains, tuple(layers), same)
+
+
+def check_stereo(stereo: str) -> None:
+    """Raise UsageError for an unknown way to code two channels."""
+    if stereo not in STEREO:
+        raise UsageError(f"unknown stereo mode {stereo!r}; use one of {', '.join(STEREO)}")
 
 
 def weaker_layers(codebooks: int, difference: float) -> int:
