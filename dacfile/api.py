@@ -51,11 +51,12 @@ def compress(
     """
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
-    if codec is None:
-        codec = _codecs(device, precision, rdo_weight(rdo, prior)).for_source(model, lambda: rate_of(path))
-    found = default_prior(codec.name, codec.id) if prior else None
+    options = CompressOptions(codebooks, bitrate, stereo)
     with AtomicFile(output, overwrite=overwrite) as stream:
-        compress_file(path, stream, codec, found, CompressOptions(codebooks, bitrate, stereo))
+        if codec is None:
+            codec = _codecs(device, precision, rdo_weight(rdo, prior)).for_source(model, lambda: rate_of(path))
+        found = default_prior(codec.name, codec.id) if prior else None
+        compress_file(path, stream, codec, found, options)
     return output
 
 

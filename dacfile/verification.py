@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dacfile.container import Head, Reader, verify_structure
-from dacfile.errors import DaczError, NotDacz
+from dacfile.errors import ChecksumError, StructureError, Truncated
 from dacfile.limits import DEFAULT_LIMITS, Limits
 
 
@@ -44,15 +44,14 @@ def _count_exact_codes(path: Path, limits: Limits) -> int:
 
 
 def complete_head(path: Path, limits: Limits = DEFAULT_LIMITS) -> Head | None:
-    """Return the head of a file that begins and ends as a complete `.dacz` file does, None for any other.
+    """Return the head of a file that begins and ends as a complete `.dacz` file does, None for a damaged one.
 
     Reads only the two ends: files are written atomically, so a wrong middle means damage after the writing.
-    Raises NotDacz for a file that is not one of ours at all, OSError when it cannot be read.
+    Raises NotDacz for a file that is not one of ours at all, UnsupportedVersion, UnsupportedFeature or LimitError for
+    one that may well be complete, OSError when it cannot be read.
     """
     try:
         with Reader(path, limits) as reader:
             return reader.head
-    except NotDacz:
-        raise
-    except DaczError:
+    except (Truncated, ChecksumError, StructureError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from dacfile.batch import CompressSettings, DecompressSettings
 from dacfile.errors import ChecksumError, UsageError
 from dacfile.events import FileDone, FileFailed, FileSkipped
 from dacfile.pipeline import CompressOptions, DecompressOptions
+
+VECTORS = Path(__file__).parent.parent / "spec" / "vectors"
 
 
 class NoCodec(StubCodec):
@@ -96,6 +99,16 @@ def test_check_looks_at_the_samples(music, tmp_path, make_wav):
     assert compress([music], tmp_path / "out", codec=NoCodec(), check=False)[-1].skipped == 3
     events = compress([music], tmp_path / "out", check=True)
     assert [event.source.name for event in kinds(events, FileDone)] == ["a.wav"]
+
+
+@pytest.mark.parametrize("name", ["unsupported-major-2", "unsupported-flag", "unsupported-limit-channels"])
+def test_a_file_of_a_newer_version_is_not_replaced(music, tmp_path, name):
+    target = tmp_path / "out" / "a.wav.dacz"
+    target.parent.mkdir()
+    shutil.copy(VECTORS / f"{name}.dacz", target)
+    (failed,) = kinds(compress([music / "a.wav"], tmp_path / "out"), FileFailed)
+    assert failed.exit_code == 4
+    assert target.read_bytes() == (VECTORS / f"{name}.dacz").read_bytes()
 
 
 @pytest.mark.parametrize("keep", [0, 10, 400, -1])

@@ -72,6 +72,10 @@ def train_codec(arguments: argparse.Namespace) -> None:
     if arguments.steps:
         config = replace(config, steps=arguments.steps)
     config = replace(config, **dict(arguments.set))
+    if arguments.prior and not config.rdo_weight:
+        raise SystemExit(
+            "--prior is for choosing codes by their bits: say how much they weigh with --set rdo_weight=0.5"
+        )
     trainer = Trainer(config, Corpus(arguments.cache), arguments.device)
     if (arguments.run / CHECKPOINT).exists():
         trainer.load(arguments.run / CHECKPOINT)
