@@ -6,8 +6,8 @@ waits for company. How much can pile up is bounded by the number of threads.
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from itertools import chain, pairwise
@@ -32,7 +32,7 @@ class _Ticket(Generic[Request, Result]):
 
     def __init__(self, kind: Hashable, request: Request) -> None:
         self.kind, self.request = kind, request
-        self.done = threading.Event()
+        self.done = False
         self.result: Result | None = None
         self.error: BaseException | None = None
 
@@ -45,40 +45,40 @@ class Combiner(Generic[Request, Result]):
     """
 
     def __init__(self, *workers: Callable[[list[Request]], list[Result]]) -> None:
-        self._free: queue.SimpleQueue[Callable[[list[Request]], list[Result]]] = queue.SimpleQueue()
-        for work in workers:
-            self._free.put(work)
-        self._guard = threading.Lock()
+        self._changed = threading.Condition()
+        self._free = deque(workers)
         self._waiting: list[_Ticket[Request, Result]] = []
 
     def __call__(self, kind: Hashable, request: Request) -> Result:
         """Return the result of a request; only those of an equal `kind` share a call."""
         ticket: _Ticket[Request, Result] = _Ticket(kind, request)
-        with self._guard:
+        with self._changed:
             self._waiting.append(ticket)
-        work = self._free.get()
-        try:
-            self._serve(work, self._take(ticket))
-        finally:
-            self._free.put(work)
-        ticket.done.wait()
+            # A ticket that waits no longer is in another thread's call: then no worker is needed, only the result.
+            self._changed.wait_for(lambda: ticket.done or (self._free and ticket in self._waiting))
+            mine = None if ticket.done else (self._free.popleft(), self._take(kind))
+        if mine:
+            self._call(*mine)
         if ticket.error is not None:
             raise ticket.error
         return ticket.result  # type: ignore[return-value]
 
-    def _take(self, ticket: _Ticket[Request, Result]) -> list[_Ticket[Request, Result]]:
-        """Return all that waits and is of a ticket's kind, and let it wait no longer; nothing when that was done."""
-        with self._guard:
-            if ticket not in self._waiting:
-                return []
-            group = [other for other in self._waiting if other.kind == ticket.kind]
-            self._waiting = [other for other in self._waiting if other.kind != ticket.kind]
-            return group
+    def _take(self, kind: Hashable) -> list[_Ticket[Request, Result]]:
+        """Return all that waits and is of a kind, and let it wait no longer."""
+        group = [ticket for ticket in self._waiting if ticket.kind == kind]
+        self._waiting = [ticket for ticket in self._waiting if ticket.kind != kind]
+        return group
+
+    def _call(self, work: Callable[[list[Request]], list[Result]], group: list[_Ticket[Request, Result]]) -> None:
+        self._serve(work, group)
+        with self._changed:
+            self._free.append(work)
+            for ticket in group:
+                ticket.done = True
+            self._changed.notify_all()
 
     @staticmethod
     def _serve(work: Callable[[list[Request]], list[Result]], group: list[_Ticket[Request, Result]]) -> None:
-        if not group:
-            return
         try:
             for ticket, result in zip(group, work([ticket.request for ticket in group]), strict=True):
                 ticket.result = result
@@ -88,8 +88,6 @@ class Combiner(Generic[Request, Result]):
             else:
                 for ticket in group:
                     Combiner._serve(work, [ticket])
-        for ticket in group:
-            ticket.done.set()
 
 
 class SharedCodec:

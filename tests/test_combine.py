@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -47,6 +48,14 @@ def slow_first(calls, reached, go):
     return work
 
 
+def wait_for(combiner, count):
+    """Return when so many requests wait for a worker."""
+    until = time.monotonic() + 10
+    while len(combiner._waiting) < count:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 def pile_up(requests, kinds):
     """Return (what each request got or raised, the calls) when all come while a first call runs."""
     calls, reached, go = [], threading.Event(), threading.Event()
@@ -55,8 +64,7 @@ def pile_up(requests, kinds):
         first = pool.submit(combiner, "first", "first")
         assert reached.wait(10)
         futures = [pool.submit(combiner, kind, request) for kind, request in zip(kinds, requests, strict=True)]
-        while len(combiner._waiting) < len(requests):
-            pass
+        wait_for(combiner, len(requests))
         go.set()
         assert first.result() == "first!"
         return [future.exception() or future.result() for future in futures], calls
@@ -79,6 +87,32 @@ def test_a_missing_result_is_an_error_for_one_thread_and_no_other_waits_for_it()
     results, _ = pile_up(["a", "lost", "c"], [1, 1, 1])
     assert (results[0], results[2]) == ("a!", "c!")
     assert isinstance(results[1], ValueError)
+
+
+def test_who_has_a_result_does_not_wait_for_the_call_after_it():
+    held = {name: threading.Event() for name in ("first", "shared", "last")}
+    begun = {name: threading.Event() for name in held}
+
+    def work(requests):
+        name = requests[0] if requests[0] in held else "shared"
+        begun[name].set()
+        assert held[name].wait(10)
+        return requests
+
+    combiner = Combiner(work)
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(combiner, "first", "first")
+        assert begun["first"].wait(10)
+        sharers = [pool.submit(combiner, "shared", number) for number in range(3)]
+        wait_for(combiner, 3)
+        held["first"].set()
+        assert begun["shared"].wait(10)
+        last = pool.submit(combiner, "last", "last")
+        wait_for(combiner, 1)
+        held["shared"].set()
+        assert [future.result(10) for future in (first, *sharers)] == ["first", 0, 1, 2]
+        held["last"].set()
+        assert last.result(10) == "last"
 
 
 def test_as_many_calls_as_workers_run_at_the_same_time():
