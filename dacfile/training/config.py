@@ -68,8 +68,8 @@ def decoder_alone(
 BUNDLED_44K = TrainingConfig(
     LappedConfig(rate=44100, hop=512, codebooks=9),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
-    steps=46000,
-    decay_share=0.16,
+    steps=59000,
+    decay_share=0.055,
     stft_weight=6.0,
     loudness_weight=7.0,
     similarity_weight=20.0,
@@ -96,7 +96,7 @@ BUNDLED_16K = TrainingConfig(
 
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 3200, stft_weight=16.0, loudness_weight=10.0),
+    "44k-decoder": decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0),
     "24k": BUNDLED_24K,
     "24k-decoder": decoder_alone(BUNDLED_24K, 1500, stft_weight=8.0, loudness_weight=5.0),
     "16k": BUNDLED_16K,
