@@ -60,10 +60,18 @@ class Repack:
         """Decide about an output that is there, which is the source itself in place."""
         if not self.settings.in_place:
             refuse_itself(task)
-            return existing_output(task, self.settings.exists)
+            return self._kept(task, existing_output(task, self.settings.exists))
         if deepest_layer(task.source) > self.settings.codebooks:
             return True
         return FileSkipped(task.source, f"has no more than {self.settings.codebooks} codebooks", done=True)
+
+    def _kept(self, task: Task, verdict: FileSkipped | bool) -> FileSkipped | bool:
+        """Say so when an output that stays holds more than what was asked for."""
+        wanted = self.settings.codebooks
+        if not isinstance(verdict, FileSkipped) or deepest_layer(task.target, wanted + 1) <= wanted:
+            return verdict
+        reason = f"{task.target.name} exists, with more than {wanted} codebooks; --exists overwrite makes it anew"
+        return FileSkipped(task.source, reason)
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         """Write the smaller file and read it back: the source may be about to be replaced."""

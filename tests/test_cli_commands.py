@@ -266,7 +266,11 @@ def test_models_are_listed_shown_and_refused(dacz):
 
 
 def test_repack_and_salvage(packed, tmp_path, dacz):
-    assert dacz("repack", packed, "-o", tmp_path / "small", "--codebooks", 1).code == 0
+    assert dacz("repack", packed, "-o", tmp_path / "small", "--codebooks", 2).code == 0
+    told = dacz("repack", packed, "-o", tmp_path / "small", "--codebooks", 1)
+    assert "a.wav.dacz exists, with more than 1 codebooks; --exists overwrite makes it anew" in told.out
+    assert dacz("repack", packed, "-o", tmp_path / "small", "--codebooks", 1, "--exists", "overwrite").code == 0
+    assert "a.wav.dacz exists\n" in dacz("repack", packed, "-o", tmp_path / "small", "--codebooks", 1).out
     assert files_below(tmp_path / "small") == files_below(packed)
     assert (tmp_path / "small" / "a.wav.dacz").stat().st_size < (packed / "a.wav.dacz").stat().st_size
     whole = (packed / "a.wav.dacz").read_bytes()

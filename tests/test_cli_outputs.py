@@ -56,7 +56,7 @@ def test_wrong_calls_of_decompress(packed, tmp_path, dacz, arguments, message):
 
 def test_no_bit_rate_is_told_of_a_part(packed, tmp_path, dacz):
     done = dacz("decompress", packed, "-o", tmp_path / "part.wav", "--start", "0.1", "--duration", "0.1")
-    assert "x real time" in done.out
+    assert "part.wav" in done.out
     assert "kbit/s" not in done.out
 
 

@@ -103,6 +103,8 @@ def interruptible(stop: Stop) -> Iterator[None]:
             stop.finish()
             complain(None, "finishing the files in flight; press Ctrl-C again to stop now")
         else:
+            if presses == 2:
+                complain(None, "stopping now")
             stop.now()
             timer = threading.Timer(PATIENCE if presses == 2 else 0.0, _leave)
             timer.daemon = True

@@ -282,11 +282,13 @@ def _counts(end: Finished) -> str:
 
 
 def done_line(event: FileDone, compressing: bool) -> str:
-    """Return the line for a finished file: sizes, speed, and the real bit rate where it was compressed."""
+    """Return the line for a finished file: sizes, and where it was compressed its real bit rate and the speed.
+
+    Files that are decompressed at the same time wait for each other: the speed of one says nothing.
+    """
     parts = [f"{size(event.bytes_in)} -> {size(event.bytes_out)}"]
     if event.seconds and compressing:
         parts.append(kbps(event.bytes_out * 8 / event.seconds))
-    if event.seconds:
         parts.append(f"{number(event.seconds / max(event.elapsed, 1e-3))} x real time")
     return f"{escape(event.source)} -> {escape(event.target.name)}: " + ", ".join(parts)
 
