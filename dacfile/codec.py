@@ -148,7 +148,7 @@ class Codec:
                 outputs.append(self._run(network, part))
             except torch.cuda.OutOfMemoryError:
                 if len(part[0]) == 1:
-                    raise
+                    raise MemoryError(f"{self.device} has no memory for a single window; --device cpu works") from None
                 self.batch = max(len(part[0]) // 2, 1)
                 continue
             done += len(part[0])

@@ -240,7 +240,7 @@ def failure(source: Path, error: BaseException) -> FileFailed:
         other = f"{error.filename}: " if error.filename not in (None, source, str(source)) else ""
         reason, code = other + error.strerror.lower(), SOME_FAILED
     elif isinstance(error, MemoryError):
-        reason, code = "not enough memory", SOME_FAILED
+        reason, code = str(error) or "not enough memory", SOME_FAILED
     else:
         reason, code = f"internal error, please report it: {type(error).__name__}: {error}", SOME_FAILED
     prefix = f"{source}: "  # the path is a field of its own
