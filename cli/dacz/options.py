@@ -44,7 +44,8 @@ Bitrate = Annotated[
 Rdo = Annotated[
     float | None,
     typer.Option(
-        help="What a bit weighs when codes are chosen; 0: the nearest codes. Default: the prior's.", show_default=False
+        help="Rate-distortion optimisation: what a bit weighs, 0 for nothing. Default: what the prior says.",
+        show_default=False,
     ),
 ]
 ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]
