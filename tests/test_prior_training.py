@@ -98,10 +98,11 @@ def test_codebook_sizes_that_are_no_square_get_count_tables(tmp_path: Path) -> N
     np.savez(tmp_path / "codes.npz", **{"a:mono": np.random.default_rng(0).integers(0, 24, (2, 500)).astype(np.uint16)})
 
     class Facts:
-        codebooks, codebook_size = 2, 24
+        codebooks, codebook_size = 3, 24
 
     prior = train_prior_file(tmp_path / "codes.npz", tmp_path / "y.prior.safetensors", Facts(), minutes=0.01)
     assert prior.config["kind"] == "counts"
+    assert prior.codebooks == 3  # one more than the codes have
 
 
 def test_phases_are_learned() -> None:

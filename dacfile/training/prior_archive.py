@@ -5,7 +5,6 @@ A layer that a channel does not have (a side of less depth, an archive of fewer 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -20,9 +19,8 @@ from dacfile.entropy.files import Storable
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.installed import prior_of
 from dacfile.training.prior import Progress
-from dacfile.training.prior_counts import train_count_prior
-from dacfile.training.prior_data import Piece, channels_of, frames_in
-from dacfile.training.prior_run import CodeFacts, default_config, train_prior
+from dacfile.training.prior_data import Piece, frames_in
+from dacfile.training.prior_run import CodeFacts, count_tables, default_config, has_network, train_prior
 
 HELD_FRAMES = 864  # 10 s at 44.1 kHz: parts of this length are held out from training, to see when to stop
 FRAMES_A_MINUTE = 40_000  # eight minutes of one channel at 44.1 kHz for each minute of processor time
@@ -109,9 +107,8 @@ def train_on_pieces(
         raise UsageError("no codes to learn from: the files are empty or silent")
     frames = frames_in(pieces)
     info = {"name": name, "frames": str(frames), "model": model_id.hex()}
-    if not minutes or math.isqrt(facts.codebook_size) ** 2 != facts.codebook_size:
-        arrays = [*channels_of(pieces), np.zeros((facts.codebooks, 0), np.uint16)]  # tables for layers that no file has
-        return train_count_prior(arrays, facts.codebook_size, 1, info)
+    if not minutes or not has_network(facts):
+        return count_tables(pieces, facts, 1, info)
     pieces, minutes = cut(pieces), enough_minutes(frames, minutes)
     config = default_config(facts.codebooks, facts.codebook_size)
     if isinstance(start, NetworkPrior) and start.codebooks == facts.codebooks:

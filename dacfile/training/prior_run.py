@@ -14,6 +14,7 @@ import numpy as np
 
 from dacfile.entropy import PRIOR_SUFFIX, Prior, encode_blocks
 from dacfile.entropy.context import NetworkPrior
+from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior import Progress, Recipe, train_network
@@ -77,6 +78,19 @@ def _stored(
     return stored, frames
 
 
+def has_network(facts: CodeFacts) -> bool:
+    """Say whether codes like these can have a context network: their number has to be a square."""
+    return math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size
+
+
+def count_tables(
+    pieces: Sequence[Piece], facts: CodeFacts, phases: int = 1, info: dict[str, str] | None = None
+) -> CountPrior:
+    """Return count tables for all codebooks, also those that no piece has."""
+    arrays = [*channels_of(pieces), np.zeros((facts.codebooks, 0), np.uint16)]
+    return train_count_prior(arrays, facts.codebook_size, phases, info)
+
+
 def train_prior(
     pieces: Sequence[Piece],
     config: NetworkConfig,
@@ -84,20 +98,20 @@ def train_prior(
     info: dict[str, str] | None = None,
     listen: Callable[[Progress], None] | None = None,
     start: Prior | None = None,
+    rate: float | None = None,
 ) -> Storable:
     """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces.
 
-    `start`: a context-network prior of the same model to train further, which takes a fraction of the time.
+    `start`: a context-network prior of the same model to train further, which takes a fraction of the time. `rate` is
+    the learning rate; without it a new network's, or a quarter of that for one to train further.
     """
     training, held = split(pieces)
-    arrays = [*channels_of(training), np.zeros((config.codebooks, 0), np.uint16)]  # tables for layers that no piece has
-    tables = train_count_prior(arrays, config.codebook_size, config.phases)
+    tables = count_tables(training, config, config.phases)
     blocks, firsts = blocks_of(held)
     step = -(-len(blocks) // MOST_EVALUATED)
     blocks, firsts = blocks[::step], firsts[::step]
-    recipe, before = Recipe(minutes=minutes), None
-    if isinstance(start, NetworkPrior):
-        recipe, before = replace(recipe, rate=recipe.rate / 4), restore(start)
+    before = restore(start) if isinstance(start, NetworkPrior) else None
+    recipe = Recipe(minutes=minutes, rate=rate or Recipe.rate * (1 if before is None else 0.25))
     network = export(train_network(pieces, config, recipe, listen or _tell, before))
     (by_counts, frames), (by_network, _) = (_stored(prior, blocks, firsts) for prior in (tables, network))
     means = [bits.sum() / frames.sum() for bits in (by_counts, by_network)]
@@ -123,20 +137,22 @@ def train_prior_file(
     model_id: bytes | None = None,
     listen: Callable[[Progress], None] | None = None,
     start: Prior | None = None,
+    rate: float | None = None,
 ) -> Storable:
     """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
 
     `phases` is the period at which the model's codes depend on the frame index; `model_id`, 16 bytes, ties the prior to
-    its model. `start` is a prior to train further. Codebook sizes that are no square get count tables.
+    its model. `start` and `rate` are those of `train_prior`. Codebook sizes that are no square get count tables.
     """
     pieces = load_pieces(codes)
     info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(frames_in(pieces))}
     if model_id is not None:
         info["model"] = model_id.hex()
-    if math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size:
+    prior: Storable
+    if has_network(facts):
         config = default_config(facts.codebooks, facts.codebook_size, phases)
-        prior = train_prior(pieces, config, minutes, info, listen, start)
+        prior = train_prior(pieces, config, minutes, info, listen, start, rate)
     else:
-        prior = train_count_prior(channels_of(pieces), facts.codebook_size, phases, info)
+        prior = count_tables(pieces, facts, phases, info)
     save_prior(prior, target)
     return prior
