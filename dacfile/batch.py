@@ -224,14 +224,15 @@ class _Compress:
             notes += (f"nothing above {codec.facts.rate / 2000:g} kHz is kept by the model {codec.name}",)
         return Outcome(done.seconds, done.source.channels, time.monotonic() - begin, notes)
 
-    def after(self, task: Task) -> None:
+    def after(self, task: Task, made: bool) -> None:
         """Read the finished file back; only then may the source go, if it is still what was compressed."""
         if not (self.settings.verify or self.settings.remove):
             return
         try:
             verify_file(task.target)
         except BaseException:
-            task.target.unlink(missing_ok=True)
+            if made:
+                task.target.unlink(missing_ok=True)
             raise
         if self.settings.remove:
             from dacfile.deep import check_source
@@ -283,7 +284,7 @@ class _Decompress:
         done = decompress_file(source, stream, find_codec, find_prior, options, progress)
         return Outcome(done.seconds, done.channels, time.monotonic() - begin, done.notes, bool(done.damage))
 
-    def after(self, task: Task) -> None:
+    def after(self, task: Task, made: bool) -> None:
         pass
 
 

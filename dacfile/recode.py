@@ -60,7 +60,7 @@ class Recode:
         copy_mode(task.source, stream)
         return Outcome(seconds, head.channels, time.monotonic() - begin)
 
-    def after(self, task: Task) -> None:
+    def after(self, task: Task, made: bool) -> None:
         """Nothing is left to do."""
 
 

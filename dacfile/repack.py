@@ -82,7 +82,7 @@ class Repack:
         copy_mode(task.source, stream)
         return Outcome(tail.source_samples / head.source_rate, head.channels, time.monotonic() - begin)
 
-    def after(self, task: Task) -> None:
+    def after(self, task: Task, made: bool) -> None:
         """Nothing is left to do."""
 
 

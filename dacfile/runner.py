@@ -86,8 +86,11 @@ class Action(Protocol):
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         """Write the output of `task` to `stream`, calling `progress` as it goes."""
 
-    def after(self, task: Task) -> None:
-        """Check or clean up when the target has its final name, now or since a run before; an error is a failure."""
+    def after(self, task: Task, made: bool) -> None:
+        """Check or clean up when the target has its final name; an error is a failure.
+
+        `made` says that it was made now, not by a run before: only then may a bad one be removed.
+        """
 
 
 def run(plan: Plan, action: Action, *, jobs: int = 1, stop: Stop | None = None) -> Iterator[Event]:
@@ -204,7 +207,7 @@ class _Crew:
             if isinstance(verdict, FileSkipped):
                 return self._skipped(task, verdict)
             raise
-        self.action.after(task)
+        self.action.after(task, made=True)
         size = task.target.stat().st_size
         return FileDone(
             task.source, task.target, outcome.seconds, outcome.channels, task.size, size, outcome.elapsed,
@@ -213,7 +216,7 @@ class _Crew:
 
     def _skipped(self, task: Task, verdict: FileSkipped) -> FileSkipped:
         if verdict.done:  # perhaps by a run that was interrupted before the rest
-            self.action.after(task)
+            self.action.after(task, made=False)
         return verdict
 
     def _reporter(self, task: Task) -> Report:

@@ -111,6 +111,18 @@ def test_a_file_of_a_newer_version_is_not_replaced(music, tmp_path, name):
     assert target.read_bytes() == (VECTORS / f"{name}.dacz").read_bytes()
 
 
+def test_an_output_of_a_run_before_that_cannot_be_read_back_is_told_and_kept(music, tmp_path):
+    compress([music / "a.wav"], tmp_path / "out")
+    target = tmp_path / "out" / "a.wav.dacz"
+    damaged = bytearray(target.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    target.write_bytes(damaged)
+    (failed,) = kinds(compress([music / "a.wav"], tmp_path / "out", remove=True), FileFailed)
+    assert failed.exit_code == 3
+    assert target.read_bytes() == bytes(damaged)
+    assert (music / "a.wav").exists()
+
+
 @pytest.mark.parametrize("keep", [0, 10, 400, -1])
 def test_an_incomplete_output_is_made_again(music, tmp_path, keep):
     out = tmp_path / "out"

@@ -42,7 +42,7 @@ class Copy:
         stream.write(data[len(data) // 2 :])
         return Outcome(2.0, 2, 0.5, ("a note",))
 
-    def after(self, task: Task) -> None:
+    def after(self, task: Task, made: bool) -> None:
         self.checked.append(task.target)
 
 
@@ -126,7 +126,7 @@ def test_a_target_that_another_process_finishes_first_is_judged_again(tmp_path, 
 def test_a_failed_check_afterwards_is_a_failure(tmp_path):
     action = Copy()
 
-    def check(task):
+    def check(task, made):
         raise ChecksumError("read back: differs")
 
     action.after = check
