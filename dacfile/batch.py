@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dacfile.container import Head
     from dacfile.decompressor import DecompressOptions
     from dacfile.entropy import Prior
+    from dacfile.model.store import ModelEntry
     from dacfile.stream import WindowCodec
 
 EXISTS = ("skip", "overwrite", "fail")
@@ -113,7 +114,7 @@ def plan_decompress(inputs: Sequence[Path], out: Path | None, wanted: str | None
 def process(plan: Plan, settings: Settings, *, jobs: int = 0, stop: Stop | None = None) -> Iterator[Event]:
     """Do to the files of a plan what the settings are for, `jobs` files at a time (0: one a core); yield events.
 
-    Raises UsageError for impossible settings.
+    Raises UsageError or ModelNotFound for settings that no file could be done with.
     """
     if settings.exists not in EXISTS:
         raise UsageError(f"--exists {settings.exists}: use one of {', '.join(EXISTS)}")
@@ -155,11 +156,15 @@ class _Compress:
     """The action of `compress`."""
 
     def __init__(self, settings: CompressSettings, jobs: int = 1) -> None:
+        from dacfile.compressor import check_codebooks
         from dacfile.installed import Codecs, rdo_weight
 
         self.settings = settings
         rdo = rdo_weight(settings.rdo, settings.prior)
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo)
+        self.codecs.check()
+        if self.wanted and settings.options:
+            check_codebooks(settings.options, self.wanted.facts)
         self.coders = _coders(settings.coders, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:
@@ -178,7 +183,7 @@ class _Compress:
 
     def _difference(self, target: Path, head: Head) -> str:
         """Say how an output differs from what was asked for; "" if it does not, or nobody can tell."""
-        if self.wanted_model not in (None, head.model_id):
+        if self.wanted and self.wanted.id != head.model_id:
             return f"another model than {self.settings.model}"
         options = self.settings.options
         wanted = options.codebooks if options else None
@@ -189,13 +194,13 @@ class _Compress:
         return ""
 
     @cached_property
-    def wanted_model(self) -> bytes | None:
-        """The id of the model that was asked for by name; None when any will do."""
+    def wanted(self) -> ModelEntry | None:
+        """The model that was asked for by name; None when any will do."""
         if self.settings.model == "auto" or self.settings.codec is not None:
             return None
         from dacfile.model import store
 
-        return store.find(self.settings.model).id
+        return store.find(self.settings.model)
 
     def _is_current(self, task: Task) -> bool:
         """Say whether an output is of this very source: by times, which costs nothing, or by the samples."""
@@ -250,6 +255,7 @@ class _Decompress:
         self.settings = settings
         self.shared: dict[bytes, Prior] = {}  # by id
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs)
+        self.codecs.check()
         self.coders = _coders(settings.coders, jobs)
 
     def existing(self, task: Task) -> FileSkipped | bool:

@@ -95,10 +95,8 @@ def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:
     Raises UsageError when both a number and a bit rate are given, or either is not possible with this model.
     """
     if options.bitrate is None:
-        depth = facts.codebooks if options.codebooks is None else options.codebooks
-        if not 1 <= depth <= facts.codebooks:
-            raise UsageError(f"{depth} codebooks: this model has 1 to {facts.codebooks}")
-        return depth
+        check_codebooks(options, facts)
+        return facts.codebooks if options.codebooks is None else options.codebooks
     if options.codebooks is not None:
         raise UsageError("give either a number of codebooks or a bit rate, not both")
     for depth in range(facts.codebooks, 0, -1):
@@ -106,6 +104,12 @@ def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:
         if rate <= options.bitrate * 1000:
             return depth
     raise UsageError(f"{options.bitrate:g} kbit/s: these channels need {rate / 1000:.3g} kbit/s at least")
+
+
+def check_codebooks(options: CompressOptions, facts: Facts) -> None:
+    """Raise UsageError when a number of codebooks is asked for that the model does not have."""
+    if options.codebooks is not None and not 1 <= options.codebooks <= facts.codebooks:
+        raise UsageError(f"{options.codebooks} codebooks: this model has 1 to {facts.codebooks}")
 
 
 def nominal_bitrate(plan: ChannelPlan, facts: Facts) -> float:

@@ -34,7 +34,7 @@ class Codecs:
     `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them,
     and no more devices are used, since it takes seconds to begin with one.
     `rdo` is what a bit weighs when they choose codes; 0 takes the nearest, None what the prior suggests. Raises
-    ModelNotFound, ModelMismatch or UnsafeWeights from all methods.
+    ModelNotFound, ModelMismatch, UnsafeWeights, or UsageError for the device and its precision, from all methods.
     """
 
     def __init__(
@@ -48,6 +48,16 @@ class Codecs:
         self._device, self._precision, self._only, self._jobs, self._rdo = device, precision, only, jobs, rdo
         self._loaded: dict[str | bytes, WindowCodec] = {}
         self._guard = threading.Lock()
+
+    def check(self) -> None:
+        """Raise UsageError now, before every file fails by it, for a device or precision that is not to be had.
+
+        Torch is imported only where something unusual is asked for.
+        """
+        if self._only is None and (self._device not in (AUTO, "cpu") or self._precision != AUTO):
+            from dacfile.device import resolve_device, resolve_precision
+
+            resolve_precision(self._precision, resolve_device(self._device))
 
     def for_source(self, model: str, rate: Callable[[], int]) -> WindowCodec:
         """Return the codec of a model; "auto" asks for the source's rate (Hz) and takes the smallest that keeps it."""

@@ -14,7 +14,7 @@ from stub_codec import StubCodec
 
 from dacfile import batch
 from dacfile.batch import CompressSettings, DecompressSettings
-from dacfile.errors import ChecksumError, UsageError
+from dacfile.errors import ChecksumError, ModelNotFound, UsageError
 from dacfile.events import FileDone, FileFailed, FileSkipped
 from dacfile.pipeline import CompressOptions, DecompressOptions
 
@@ -202,6 +202,27 @@ def test_a_source_that_changes_while_its_output_is_verified_is_kept(music, tmp_p
     events = compress([music / "a.wav"], tmp_path / "out", remove=True)
     assert kinds(events, FileFailed)[0].kind == "SourceChanged"
     assert (music / "a.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"device": "nowhere"}, UsageError),
+        ({"precision": "bf17"}, UsageError),
+        ({"model": "nobody"}, ModelNotFound),
+        ({"model": "44k", "options": CompressOptions(codebooks=99)}, UsageError),
+    ],
+)
+def test_what_no_file_can_be_done_with_is_told_once(music, tmp_path, settings, error):
+    plan = batch.plan_compress([music], tmp_path / "out")
+    with pytest.raises(error, match="nowhere|bf17|nobody|99"):
+        batch.process(plan, CompressSettings(**settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_here_is_told_once_when_decompressing(music, tmp_path):
+    with pytest.raises(UsageError, match="nowhere"):
+        batch.process(batch.plan_decompress([music], tmp_path, None), DecompressSettings(device="nowhere"))
 
 
 def test_one_bad_option_fails_every_file_but_nothing_else(music, tmp_path):
