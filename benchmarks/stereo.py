@@ -81,7 +81,7 @@ def read_pairs(folder: Path, rate: int, seconds: float) -> Iterator[Pair]:
 
 
 def choices(codebooks: int) -> list[Choice]:
-    """Return left/right with 9+9, 8+8, ..., plain and thrifty, and mid/side with 9+9, 9+8, ... for K = 9."""
+    """Return left/right with 9+9, 8+8, ..., nearest codes and not, and mid/side with 9+9, 9+8, ... for K = 9."""
     depths = range(codebooks, codebooks // 2, -1)
     left_right = [Choice(False, (n, n), nearest) for nearest in (True, False) for n in depths]
     return left_right + [Choice(True, (codebooks, n)) for n in range(codebooks, 1, -1)]

@@ -180,7 +180,7 @@ def load_codec(
     from dacfile.codec import load_codec as load
 
     codec = load(model, device, precision)
-    codec.economise(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
+    codec.set_rdo(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
 
 

@@ -30,7 +30,7 @@ from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
 from dacfile.model.lapped import Lapped
-from dacfile.model.rdo import Prices, Thrift, plain_product, suggested_weight
+from dacfile.model.rdo import PriorLikelihoods, RdoChoice, plain_product, suggested_weight
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
 
@@ -66,13 +66,13 @@ class Codec:
         self.batch = batch or (1 if self.device.type == "cpu" else LARGEST_BATCH)
         self.in_flight = IN_FLIGHT if self.device.type == "cuda" else 1
         self._call = Transfer(self.device)
-        self._economising = threading.Lock()
+        self._setting_rdo = threading.Lock()
         self._prior: Callable[[], Prior | None] | None = None
         self._rdo_weight: float | None = None
         self._measuring = threading.Lock()
         self._to_measure = {"encode", "decode"} if self.device.type == "cuda" and not batch else set[str]()
 
-    def economise(self, prior: Callable[[], Prior | None], weight: float | None) -> None:
+    def set_rdo(self, prior: Callable[[], Prior | None], weight: float | None) -> None:
         """Choose codes by what a prior would spend on them, too (`dacfile.model.rdo`), where model and prior allow it.
 
         `prior` is called at the first encoding. `weight` 0 takes the nearest codes, more makes smaller, worse files;
@@ -80,8 +80,8 @@ class Codec:
         """
         self._prior, self._rdo_weight = prior, weight
 
-    def _choose_codes(self) -> None:
-        with self._economising:
+    def _load_rdo(self) -> None:
+        with self._setting_rdo:
             prior = self._prior() if self._prior else None
             self._prior = None
             weight = suggested_weight(prior) if self._rdo_weight is None else self._rdo_weight
@@ -92,8 +92,8 @@ class Codec:
                 and covers(prior, self.facts)
             ):
                 product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
-                prices = Prices(prior, self.device, product)
-                self.network.choice = Thrift(prices, self.model.quantizer, weight)  # type: ignore[assignment]
+                likelihoods = PriorLikelihoods(prior, self.device, product)
+                self.network.choice = RdoChoice(likelihoods, self.model.quantizer, weight)  # type: ignore[assignment]
 
     @property
     def rate(self) -> int:
@@ -121,7 +121,7 @@ class Codec:
 
     def encode_windows(self, x: np.ndarray) -> np.ndarray:
         """Encode windows of samples float32 [B, lead + L * hop] to codes uint16 [B, K, L]."""
-        self._choose_codes()
+        self._load_rdo()
         codes = self._in_batches(self.network.encode, torch.from_numpy(np.ascontiguousarray(x, np.float32)))
         return codes.astype(np.uint16)
 

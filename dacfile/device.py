@@ -124,7 +124,7 @@ class Transfer:
     def _beside_others(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
         stream = self._free.get()
         try:
-            # Weights and prices are made on the caller's stream, which another one does not await by itself.
+            # Weights and likelihoods are made on the caller's stream, which another one does not await by itself.
             stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
                 output = _plain(network(*(tensor.pin_memory().to(self.device, non_blocking=True) for tensor in inputs)))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from dacfile.combine import SharedCodec
 from dacfile.container import CODER_RAW, Head
-from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
+from dacfile.entropy import Prior, find_prior, load_prior, prior_files
 from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, PriorNotFound, UsageError
+from dacfile.folders import PRIOR_SUFFIX
 from dacfile.stream import check_model
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Codecs:
                 devices = every_device(self._device)[: self._jobs]
                 codec, *others = (load_codec(key, name, self._precision) for name in devices)
                 for each in (codec, *others):
-                    each.economise(partial(default_prior, codec.name, codec.id), self._rdo)
+                    each.set_rdo(partial(default_prior, codec.name, codec.id), self._rdo)
                 # A CPU gains nothing from large batches, any other device is fast only with them.
                 self._loaded[key] = codec if codec.device.type == "cpu" else SharedCodec(codec, *others)
                 share_cores(self._jobs)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from dacfile.atomic import AtomicFile
 from dacfile.container import Reader
-from dacfile.entropy import PRIOR_SUFFIX, Prior, load_prior
+from dacfile.entropy import Prior, load_prior
 from dacfile.entropy.files import Storable, prior_bytes, read_metadata
 from dacfile.errors import DaczError
+from dacfile.folders import PRIOR_SUFFIX, user_folder
 from dacfile.installed import PRIOR_FOLDER
-from dacfile.model.store import user_folder
 from dacfile.recode import Gain, measure
 
 

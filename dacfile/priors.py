@@ -1,4 +1,4 @@
-"""The installed priors: list them, find one by name, add one. Priors lie beside the models; no torch here."""
+"""The installed priors: list them, find one by name, add or remove one. Priors lie beside the models; no torch here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from dacfile.atomic import AtomicFile
 from dacfile.container import Head
-from dacfile.entropy import PRIOR_SUFFIX, Prior, find_prior, load_prior, prior_files
+from dacfile.entropy import Prior, find_prior, load_prior, prior_files
 from dacfile.errors import OutputExists, PriorNotFound, UsageError
-from dacfile.model.store import BUNDLED, list_models, user_folder
+from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
+from dacfile.model.store import list_models
 
 BUNDLED_WORD, NONE_WORD = "bundled", "none"  # what `--prior` takes beside names, ids and paths
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -69,6 +70,21 @@ def add_prior(file: Path, name: str) -> PriorEntry:
     return next(entry for entry in list_priors() if entry.path == target)
 
 
+def remove_prior(name: str) -> PriorEntry:
+    """Delete a prior from the user's store and return what it was.
+
+    Raises PriorNotFound, or UsageError for bundled priors.
+    """
+    entries = list_priors()
+    entry = next((entry for entry in entries if entry.name == name), None)
+    if entry is None:
+        raise _not_found(name, entries)
+    if entry.bundled:
+        raise UsageError(f"{name} is a bundled prior; it belongs to the package")
+    entry.path.unlink()
+    return entry
+
+
 def named_prior(text: str) -> Prior:
     """Return the prior with a name, an id of 32 hexadecimal digits, or of a file; text is tried in this order.
 
@@ -82,8 +98,12 @@ def named_prior(text: str) -> Prior:
         return load_prior(text)
     if _ID.fullmatch(text):
         return find_prior(bytes.fromhex(text))
+    raise _not_found(text, entries)
+
+
+def _not_found(text: str, entries: list[PriorEntry]) -> PriorNotFound:
     names = ", ".join(entry.name for entry in entries) or "none"
-    raise PriorNotFound(f"no prior is called {text!r}; installed are {names}")
+    return PriorNotFound(f"no prior is called {text!r}; installed are {names}")
 
 
 def bundled_prior(head: Head) -> Prior:

@@ -215,7 +215,7 @@ def test_a_source_that_changes_while_its_output_is_verified_is_kept(music, tmp_p
 )
 def test_what_no_file_can_be_done_with_is_told_once(music, tmp_path, settings, error):
     plan = batch.plan_compress([music], tmp_path / "out")
-    with pytest.raises(error, match="nowhere|bf17|nobody|99"):
+    with pytest.raises(error, match=r"nowhere|bf17|nobody|99"):
         batch.process(plan, CompressSettings(**settings))
     assert not (tmp_path / "out").exists()
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dacfile.entropy import PRIOR_SUFFIX, find_prior, load_prior
+from dacfile.entropy import find_prior, load_prior
 from dacfile.entropy.counts import CountPrior, normalise
 from dacfile.entropy.files import save_prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
+from dacfile.folders import PRIOR_SUFFIX
 
 
 def small_prior(seed: int = 0) -> CountPrior:

@@ -1,4 +1,4 @@
-"""Rate-distortion optimised codes: prices are the prior's, cheap codes win as bits weigh more, files decode as ever."""
+"""Rate-distortion optimised codes: bits are the prior's, cheap codes win as bits weigh more, files decode as ever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dacfile.errors import UsageError
 from dacfile.installed import default_prior
 from dacfile.model import lapped_cpu
 from dacfile.model.lapped_quantizer import LappedQuantizer
-from dacfile.model.rdo import WEIGHT_KEY, Prices, Thrift, spacing, suggested_weight
+from dacfile.model.rdo import WEIGHT_KEY, PriorLikelihoods, RdoChoice, spacing, suggested_weight
 
 CPU = torch.device("cpu")
 SIZES = NetworkConfig(3, 64, 8, width=12, hidden=20, taps=3, head=16, own_past=(0, 2), lags=3, past_width=6)
@@ -33,14 +33,14 @@ def noise() -> np.ndarray:
 
 
 @torch.inference_mode()
-def bits_of(prices: Prices, codes: torch.Tensor) -> np.ndarray:
+def bits_of(likelihoods: PriorLikelihoods, codes: torch.Tensor) -> np.ndarray:
     """Return the bits of codes [B, K, L], layer by layer."""
-    state, bits = prices.start(len(codes), codes.shape[-1]), []
+    state, bits = likelihoods.start(len(codes), codes.shape[-1]), []
     for k in range(codes.shape[1]):
-        likelihood = prices.log_likelihood(k, state, codes[:, k])
-        place = torch.argsort(prices.orders[k])[codes[:, k]]
+        likelihood = likelihoods.log_likelihood(k, state, codes[:, k])
+        place = torch.argsort(likelihoods.orders[k])[codes[:, k]]
         bits.append(float(likelihood.gather(-1, place[..., None]).sum()) / -math.log(2))
-        state = prices.learn(k, state, codes[:, k])
+        state = likelihoods.learn(k, state, codes[:, k])
     return np.array(bits)
 
 
@@ -49,14 +49,14 @@ def test_prices_are_what_the_prior_spends(seed):
     prior = random_prior(SIZES, seed, scale=40)
     (codes,) = likely_codes(prior, [(3, 2000)])
     stored = [8 * len(stream) for stream in prior.encode_layers([[codes]], [0])[0][0]]
-    found = bits_of(Prices(prior, CPU), torch.from_numpy(codes.astype(np.int64))[None])
+    found = bits_of(PriorLikelihoods(prior, CPU), torch.from_numpy(codes.astype(np.int64))[None])
     assert found == pytest.approx(stored, rel=0.01, abs=40)
 
 
 def test_likelihoods_are_a_distribution():
-    prices = Prices(random_prior(SIZES), CPU)
+    likelihoods = PriorLikelihoods(random_prior(SIZES), CPU)
     codes = torch.randint(64, (2, 30))
-    likelihood = prices.log_likelihood(0, prices.start(2, 30), codes)
+    likelihood = likelihoods.log_likelihood(0, likelihoods.start(2, 30), codes)
     torch.testing.assert_close(likelihood.exp().sum(-1), torch.ones(2, 30))
 
 
@@ -65,10 +65,10 @@ def test_more_weight_on_bits_means_fewer_bits_and_more_error(quantizer):
     prior = random_prior(SIZES, scale=40)
     latent, results = torch.randn(2, 400, 24), []
     for weight in (0.0, 0.5, 2.0):
-        codes = quantizer.encode(latent, Thrift(Prices(prior, CPU), quantizer, weight))
+        codes = quantizer.encode(latent, RdoChoice(PriorLikelihoods(prior, CPU), quantizer, weight))
         stage = quantizer.stages[0]
         error = float((stage.project_in(latent) - stage.codebook[codes[:, 0]]).square().mean())
-        results.append((bits_of(Prices(prior, CPU), codes)[0], error))
+        results.append((bits_of(PriorLikelihoods(prior, CPU), codes)[0], error))
     (most, least), (fewer, more), (fewest, worst) = results
     assert most > 1.01 * fewer > 1.01 * fewest
     assert least < more < worst
@@ -77,16 +77,16 @@ def test_more_weight_on_bits_means_fewer_bits_and_more_error(quantizer):
 @torch.inference_mode()
 def test_without_weight_the_nearest_entries_are_taken(quantizer):
     latent = torch.randn(2, 50, 24)
-    codes = quantizer.encode(latent, Thrift(Prices(random_prior(SIZES), CPU), quantizer, 0.0))
+    codes = quantizer.encode(latent, RdoChoice(PriorLikelihoods(random_prior(SIZES), CPU), quantizer, 0.0))
     assert torch.equal(codes, quantizer.encode(latent))
 
 
 @torch.inference_mode()
 def test_a_channel_does_not_depend_on_its_batch(quantizer):
-    thrift, latent = Thrift(Prices(random_prior(SIZES), CPU), quantizer, 0.5), torch.randn(3, 60, 24)
-    codes = quantizer.encode(latent, thrift)
+    choice, latent = RdoChoice(PriorLikelihoods(random_prior(SIZES), CPU), quantizer, 0.5), torch.randn(3, 60, 24)
+    codes = quantizer.encode(latent, choice)
     for row in range(3):
-        assert torch.equal(quantizer.encode(latent[row : row + 1], thrift)[0], codes[row])
+        assert torch.equal(quantizer.encode(latent[row : row + 1], choice)[0], codes[row])
 
 
 def test_spacing_is_the_mean_square_distance_to_the_nearest_neighbour():
@@ -97,9 +97,9 @@ def test_spacing_is_the_mean_square_distance_to_the_nearest_neighbour():
 @torch.inference_mode()
 def test_packed_products_choose_the_same(quantizer):
     prior, latent = random_prior(SIZES, scale=40), torch.randn(1, 300, 24)
-    plain = quantizer.encode(latent, Thrift(Prices(prior, CPU), quantizer, 0.5))
+    plain = quantizer.encode(latent, RdoChoice(PriorLikelihoods(prior, CPU), quantizer, 0.5))
     packed = lapped_cpu.FastQuantizer(quantizer).encode(
-        latent, Thrift(Prices(prior, CPU, lapped_cpu.product), quantizer, 0.5)
+        latent, RdoChoice(PriorLikelihoods(prior, CPU, lapped_cpu.product), quantizer, 0.5)
     )
     assert (plain != packed).float().mean() < 0.01
 
@@ -144,7 +144,7 @@ def test_codes_do_not_depend_on_how_the_samples_come(noise):
 @pytest.mark.parametrize("prior", [None, random_prior(SIZES)])
 def test_without_a_prior_that_fits_the_nearest_entries_are_taken(noise, prior):
     codec = dacfile.load_codec("44k", "cpu")
-    codec.economise(lambda: prior, 0.5)
+    codec.set_rdo(lambda: prior, 0.5)
     assert np.array_equal(codec.encode(noise), dacfile.load_codec("44k", "cpu", rdo=0).encode(noise))
 
 

@@ -75,6 +75,14 @@ def test_add_and_list(prior_file, own_store, dacz):
     assert identity in dacz("prior", "list").out
 
 
+def test_remove(prior_file, own_store, dacz):
+    dacz("prior", "add", prior_file, "--name", "mine")
+    assert "removed mine" in dacz("prior", "remove", "mine").out
+    assert list(own_store.iterdir()) == []
+    assert dacz("prior", "remove", "mine").code == 5
+    assert dacz("prior", "remove", "44k").code == 1
+
+
 @pytest.mark.parametrize(
     ("name", "code"), [("44k", 1), ("none", 1), ("bundled", 1), ("../x", 1), ("", 1), ("taken", 2)]
 )

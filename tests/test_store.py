@@ -12,6 +12,7 @@ from small_models import SMALL_DAC
 from weights_files import write_bomb, write_official
 
 from dacfile.errors import ModelMismatch, ModelNotFound, OutputExists, UnsafeWeights, UsageError
+from dacfile.folders import user_folder
 from dacfile.model import store
 from dacfile.model.base import build
 from dacfile.model.checkpoint import load_model, save_native
@@ -115,12 +116,12 @@ def test_damaged_files_are_named_and_left_out(folders: Path) -> None:
 
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert store.user_folder() == tmp_path / "user"
+    assert user_folder() == tmp_path / "user"
     monkeypatch.delenv("DACZ_MODELS")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert store.user_folder() == tmp_path / "data" / "dacz"
+    assert user_folder() == tmp_path / "data" / "dacz"
     monkeypatch.delenv("XDG_DATA_HOME")
-    assert store.user_folder() == Path.home() / ".local" / "share" / "dacz"
+    assert user_folder() == Path.home() / ".local" / "share" / "dacz"
 
 
 def test_listing_imports_no_torch() -> None:

@@ -283,6 +283,13 @@ def test_a_resumed_run_is_the_same_run(
     assert {round(soundfile.info(path).duration) for path in samples} == {6}
 
 
+def test_a_checkpoint_of_another_configuration_is_refused(trainer: Trainer, corpus: Corpus, tmp_path: Path) -> None:
+    trainer.save(tmp_path / CHECKPOINT)
+    other = Trainer(replace(CONFIG, model=replace(NUMBERS, codebooks=2)), corpus)
+    with pytest.raises(ModelMismatch, match="another configuration"):
+        other.load(tmp_path / CHECKPOINT)
+
+
 def test_experiments_change_numbers_and_are_judged(
     trainer: Trainer,
     corpus: Corpus,

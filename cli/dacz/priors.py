@@ -1,4 +1,4 @@
-"""`dacz prior`: what is installed, adding one, what one saves, and learning one from an archive."""
+"""`dacz prior`: what is installed, adding and removing one, what one saves, and learning one from an archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dacfile.training.prior_data import Piece
 
 app = typer.Typer(
-    help="The priors, which make files smaller without loss: list, add, eval, train. Files need theirs to be read.",
+    help="The priors, which make files smaller without loss. Files need theirs to be read.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -58,6 +58,17 @@ def add(file: PriorFile, name: Annotated[str, typer.Option(help="What the prior 
 
     entry = add_prior(file, name)
     print(f"added {escape(entry.name)}, id {entry.id}: {escape(entry.path)}")
+
+
+@app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="The name of a prior that was added.", show_default=False)],
+) -> None:
+    """Delete a prior that was added; bundled ones stay. Files made with it cannot be read without it."""
+    from dacfile.priors import remove_prior
+
+    entry = remove_prior(name)
+    print(f"removed {escape(entry.name)}, id {entry.id}: {escape(entry.path)}")
 
 
 @app.command("eval")
@@ -151,7 +162,8 @@ def train(
 ) -> int:
     """Learn a prior from the codes of .dacz and audio files; `dacz prior add` installs it, `dacz repack` uses it."""
     from dacfile.atomic import AtomicFile
-    from dacfile.entropy.files import PRIOR_SUFFIX, prior_bytes
+    from dacfile.entropy.files import prior_bytes
+    from dacfile.folders import PRIOR_SUFFIX
     from dacfile.installed import default_prior
     from dacfile.model import store
 
@@ -177,7 +189,7 @@ def train(
 
 
 def _check_target(out: Path) -> None:
-    from dacfile.entropy import PRIOR_SUFFIX
+    from dacfile.folders import PRIOR_SUFFIX
 
     if not out.name.endswith(PRIOR_SUFFIX):
         raise UsageError(f"{out}: the name of a prior ends in {PRIOR_SUFFIX}")

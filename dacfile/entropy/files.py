@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +14,8 @@ from safetensors.numpy import load_file
 from dacfile.entropy import context, counts, network
 from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
+from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
 
-PRIOR_SUFFIX = ".prior.safetensors"
 MAX_FILE_BYTES = 64 << 20
 MAX_CONFIG_BYTES = 1 << 20
 _DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "int64": "I64"}
@@ -100,15 +99,9 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise UnsafeWeights(f"{path}: not a safetensors file ({error})") from error
 
 
-def prior_folders() -> list[Path]:
-    """Return where priors are looked for: the package's weights, then the user's store (created by nobody here)."""
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return [Path(__file__).parent.parent / "weights", Path(os.environ.get("DACZ_MODELS") or data / "dacz")]
-
-
 def prior_files(folders: Iterable[Path] = ()) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield (path, metadata) of every prior file in `folders`, then in `prior_folders()`; skip unreadable files."""
-    for folder in [*folders, *prior_folders()]:
+    """Yield (path, metadata) of every prior file in `folders`, then of the installed ones; skip unreadable files."""
+    for folder in (*folders, BUNDLED, user_folder()):
         for path in sorted(folder.glob("*" + PRIOR_SUFFIX)):
             try:
                 yield path, read_metadata(path)

@@ -18,6 +18,7 @@ from typing import IO
 
 from dacfile.atomic import AtomicFile
 from dacfile.errors import ModelMismatch, ModelNotFound, UnsafeWeights
+from dacfile.folders import user_folder
 from dacfile.model import store
 from dacfile.model.picklefile import sniff
 
@@ -168,7 +169,7 @@ def _check(name: str, release: Release, part: Path) -> str:
 def recorded() -> dict[str, dict[str, object]]:
     """Return what was fetched on this machine: url, sha256 and size by model name."""
     try:
-        found = json.loads((store.user_folder() / _RECORD).read_text("utf-8"))
+        found = json.loads((user_folder() / _RECORD).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return {key: value for key, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
@@ -176,7 +177,7 @@ def recorded() -> dict[str, dict[str, object]]:
 
 def _record(name: str, facts: dict[str, object]) -> None:
     text = json.dumps(recorded() | {name: facts}, indent=1, sort_keys=True)
-    with AtomicFile(store.user_folder() / _RECORD) as stream:
+    with AtomicFile(user_folder() / _RECORD) as stream:
         stream.write(text.encode())
 
 

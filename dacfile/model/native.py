@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 from dacfile.errors import ModelNotFound, UnsafeWeights
 
 FORMAT = "dacfile-model-1"
-SUFFIX = ".safetensors"
 MAX_HEADER_BYTES = 16 << 20  # the published networks have 600 tensors, 60 kB of header
 PEOPLE_KEYS = ("description", "licence", "source")
 

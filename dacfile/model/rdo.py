@@ -30,7 +30,7 @@ def plain_product(weight: Tensor, bias: Tensor | None) -> Step:
     return lambda x: F.linear(x, weight, bias)
 
 
-class Prices:
+class PriorLikelihoods:
     """What a prior says of every code of a layer, for all frames at once.
 
     Shapes: B channels, each for itself, L frames, N entries. Frames before the first are unknown, as at the start of a
@@ -42,7 +42,7 @@ class Prices:
         network = prior.network
         self._side = prior.sizes.taps // 2
         self._start = torch.from_numpy(network.start(0, 0, 1)).to(device)
-        self._layers = [_PriceLayer(layer, device, product) for layer in network.layers]
+        self._layers = [_LikelihoodLayer(layer, device, product) for layer in network.layers]
         self.orders = [layer.order for layer in self._layers]  # int64 [N] each: the code at each of the prior's places
 
     def start(self, rows: int, frames: int) -> Tensor:
@@ -73,7 +73,7 @@ class Prices:
         return (state * 0.5**STATE_SHIFT).round_().clamp_(-LIMIT, LIMIT)
 
 
-class _PriceLayer:
+class _LikelihoodLayer:
     """One layer of a prior: its linear maps, logits in nats, and its tables."""
 
     def __init__(self, layer: Layer, device: torch.device, product: Product) -> None:
@@ -91,7 +91,7 @@ class _PriceLayer:
         self.past = [] if layer.past is None else [tensor(layer.past[:, lag]) for lag in range(layer.past.shape[1])]
 
 
-class Thrift:
+class RdoChoice:
     """How an encoder weighs bits against distance.
 
     `weight` 1 is the exchange of an ideal quantiser at high rate, at which a bit divides the error of d dimensions by
@@ -99,15 +99,17 @@ class Thrift:
     an entry and its nearest neighbour: D is 0.9 to 1.35 times that, measured in nine stages of the 44k model.
     """
 
-    def __init__(self, prices: Prices, stages: Iterable[Stage], weight: float) -> None:
-        self.prices, self._stages = prices, list(stages)
+    def __init__(self, likelihoods: PriorLikelihoods, stages: Iterable[Stage], weight: float) -> None:
+        self.likelihoods, self._stages = likelihoods, list(stages)
         # lambda / 2, in squared distance a nat
         self._per_nat = [weight / stage.codebook.shape[1] * spacing(stage.codebook) for stage in self._stages]
         self.follow()
 
     def follow(self) -> None:
         """Take the codebooks as they are now; what a bit weighs stays as it was at the start."""
-        self._entries = [stage.codebook[order] for stage, order in zip(self._stages, self.prices.orders, strict=False)]
+        self._entries = [
+            stage.codebook[order] for stage, order in zip(self._stages, self.likelihoods.orders, strict=False)
+        ]
         self._biases = [entries.square().sum(-1) * -0.5 for entries in self._entries]
 
     def chooser(self, rows: int, frames: int) -> Chooser:
@@ -115,17 +117,17 @@ class Thrift:
 
         For its own past, which is not chosen yet, a frame sees the nearest entries.
         """
-        prices, state = self.prices, self.prices.start(rows, frames)
+        likelihoods, state = self.likelihoods, self.likelihoods.start(rows, frames)
 
         def choose(k: int, projected: Tensor) -> Tensor:
             nonlocal state
             with torch.autocast(projected.device.type, enabled=False):
                 scores = torch.addmm(self._biases[k], projected.float().flatten(0, -2), self._entries[k].T)
                 scores = scores.view(*projected.shape[:-1], -1)
-                nearest = prices.orders[k][largest(scores)]
-                scores.add_(prices.log_likelihood(k, state, nearest), alpha=self._per_nat[k])
-                codes = prices.orders[k][largest(scores)]
-                state = prices.learn(k, state, codes)
+                nearest = likelihoods.orders[k][largest(scores)]
+                scores.add_(likelihoods.log_likelihood(k, state, nearest), alpha=self._per_nat[k])
+                codes = likelihoods.orders[k][largest(scores)]
+                state = likelihoods.learn(k, state, codes)
             return codes
 
         return choose

@@ -1,6 +1,6 @@
 """The models of this machine: those in the package and those in the user's store. No torch here.
 
-The store is the folder that `DACZ_MODELS` names, else `dacz` in the XDG data folder. A model's name is its file's name.
+Where they lie: `dacfile.folders`. A model's name is its file's name.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dacfile.errors import DaczError, ModelMismatch, ModelNotFound, OutputExists, UsageError
+from dacfile.folders import BUNDLED, MODEL_SUFFIX, PRIOR_SUFFIX, user_folder
 from dacfile.model.facts import Facts
-from dacfile.model.native import FORMAT, PEOPLE_KEYS, SUFFIX, read_metadata
+from dacfile.model.native import FORMAT, PEOPLE_KEYS, read_metadata
 
-BUNDLED = Path(__file__).parent.parent / "weights"
-PRIOR_SUFFIX = ".prior" + SUFFIX  # priors lie beside the models
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -41,14 +40,6 @@ class ModelEntry:
         return path if path.is_file() else None
 
 
-def user_folder() -> Path:
-    """Return the folder of the user's models; it need not exist."""
-    chosen = os.environ.get("DACZ_MODELS")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dacz"
-
-
 def read_entry(path: Path, bundled: bool = False) -> ModelEntry:
     """Return the entry of a native weights file.
 
@@ -65,7 +56,9 @@ def read_entry(path: Path, bundled: bool = False) -> ModelEntry:
     if len(model_id) != 16:
         raise ModelMismatch(f"{path}: the model has no id")
     people = {key: metadata.get(key, "") for key in PEOPLE_KEYS}
-    return ModelEntry(path.name.removesuffix(SUFFIX), model_id, facts, path, bundled, path.stat().st_size, **people)
+    return ModelEntry(
+        path.name.removesuffix(MODEL_SUFFIX), model_id, facts, path, bundled, path.stat().st_size, **people
+    )
 
 
 def scan() -> tuple[list[ModelEntry], list[tuple[Path, DaczError]]]:
@@ -73,7 +66,7 @@ def scan() -> tuple[list[ModelEntry], list[tuple[Path, DaczError]]]:
     entries: list[ModelEntry] = []
     problems: list[tuple[Path, DaczError]] = []
     for folder, bundled in ((BUNDLED, True), (user_folder(), False)):
-        for path in sorted(folder.glob("*" + SUFFIX)):
+        for path in sorted(folder.glob("*" + MODEL_SUFFIX)):
             if path.name.endswith(PRIOR_SUFFIX) or path.name.startswith("."):
                 continue
             try:
@@ -122,7 +115,7 @@ def find_by_id(model_id: bytes) -> ModelEntry:
 
 def is_path(model: str) -> bool:
     """Tell whether text means a file rather than a name."""
-    return os.sep in model or model.endswith((SUFFIX, ".pth", ".pt", ".bin"))
+    return os.sep in model or model.endswith((MODEL_SUFFIX, ".pth", ".pt", ".bin"))
 
 
 def _names(entries: list[ModelEntry]) -> str:
@@ -138,11 +131,11 @@ def target_for(name: str, overwrite: bool = False) -> Path:
 
     Raises UsageError for names that are no file names or are bundled, OutputExists when the name is taken.
     """
-    if not _NAME.fullmatch(name) or name.endswith((SUFFIX, ".prior")):
+    if not _NAME.fullmatch(name) or name.endswith((MODEL_SUFFIX, ".prior")):
         raise UsageError(f"{name!r} cannot be the name of a model; use letters, digits, dots, dashes, underscores")
-    if (BUNDLED / (name + SUFFIX)).exists():
+    if (BUNDLED / (name + MODEL_SUFFIX)).exists():
         raise UsageError(f"{name} is a bundled model; choose another name")
-    path = user_folder() / (name + SUFFIX)
+    path = user_folder() / (name + MODEL_SUFFIX)
     if path.exists() and not overwrite:
         raise OutputExists(f"a model called {name} is installed already; remove it first or choose another name")
     return path

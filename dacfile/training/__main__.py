@@ -46,12 +46,13 @@ from typing import Any, TypeAlias, cast
 import torch
 
 from dacfile.codec import fastest
-from dacfile.entropy import PRIOR_SUFFIX, Prior, load_prior
+from dacfile.entropy import Prior, load_prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable, save_prior
+from dacfile.folders import PRIOR_SUFFIX
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
-from dacfile.model.rdo import WEIGHT_KEY, Prices, Thrift, suggested_weight
+from dacfile.model.rdo import WEIGHT_KEY, PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
@@ -84,7 +85,7 @@ def train_codec(arguments: argparse.Namespace) -> None:
     else:
         trainer.start()
     if arguments.prior:
-        trainer.economise(cast(NetworkPrior, load_prior(arguments.prior)))
+        trainer.set_rdo(cast(NetworkPrior, load_prior(arguments.prior)))
     run(trainer, arguments.run)
 
 
@@ -100,7 +101,7 @@ def validate(arguments: argparse.Namespace) -> None:
     """Print the scores of weights on the held-out part of a cache."""
     model = cast(Lapped, load_model(arguments.weights)[0].eval())
     if arguments.prior:
-        economise(model, load_prior(arguments.prior))
+        set_rdo(model, load_prior(arguments.prior))
     held_out, _ = split_corpus(Corpus(arguments.cache))
     opinions = [name for name in ("pesq", "visqol") if getattr(arguments, name)]
     scores = evaluate(model, held_out, arguments.codebooks, opinions)
@@ -115,7 +116,7 @@ def train_prior(arguments: argparse.Namespace) -> None:
     if not arguments.codes.exists():
         model = cast(Lapped, model.eval())
         if start:
-            economise(model, start)
+            set_rdo(model, start)
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes,
@@ -123,10 +124,10 @@ def train_prior(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def economise(model: Lapped, prior: Prior) -> None:
+def set_rdo(model: Lapped, prior: Prior) -> None:
     """Have a model choose codes by a prior, if it names a weight."""
     if weight := suggested_weight(prior):
-        model.choice = Thrift(Prices(cast(NetworkPrior, prior), CPU), model.quantizer, weight)
+        model.choice = RdoChoice(PriorLikelihoods(cast(NetworkPrior, prior), CPU), model.quantizer, weight)
 
 
 def tie(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dacfile.model.lapped_quantizer import Chooser, LappedQuantizer, Stage
-from dacfile.model.rdo import Thrift
+from dacfile.model.rdo import RdoChoice
 
 DECAY = 0.98
 # An entry whose smoothed count falls this far below its fair share of a batch is dead and moves to a live vector.
@@ -27,7 +27,7 @@ class QuantizerTrainer(nn.Module):
         self.frozen = frozen
         self.quantizer = [quantizer]  # in a list: not a submodule, its parameters belong to the model
         self.dropout = dropout
-        self.choice: Thrift | None = None  # the nearest entries
+        self.choice: RdoChoice | None = None  # the nearest entries
         books = torch.stack([stage.codebook for stage in quantizer])
         self.register_buffer("counts", torch.ones(books.shape[:2]))
         self.register_buffer("sums", torch.zeros_like(books))

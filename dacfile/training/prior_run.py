@@ -12,11 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from dacfile.entropy import PRIOR_SUFFIX, Prior, encode_blocks
+from dacfile.entropy import Prior, encode_blocks
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.entropy.network import NetworkConfig
+from dacfile.folders import PRIOR_SUFFIX
 from dacfile.training.prior import Progress, Recipe, train_network
 from dacfile.training.prior_counts import train_count_prior
 from dacfile.training.prior_data import Piece, channels_of, frames_in, load_pieces, split

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from dacfile.device import cuda_products
 from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
-from dacfile.model.base import Model
+from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
-from dacfile.model.rdo import Prices, Thrift
+from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.training.analytic import start
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
@@ -79,17 +79,20 @@ class Trainer:
 
         Raises ModelMismatch for another configuration.
         """
-        if model.config != self.model.config:
-            raise ModelMismatch(f"the weights are of another configuration: {model.config}, not {self.model.config}")
+        self._check_config(model.config)
         self.model.load_state_dict(model.state_dict())
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
 
-    def economise(self, prior: NetworkPrior) -> None:
+    def _check_config(self, config: Config) -> None:
+        if config != self.model.config:
+            raise ModelMismatch(f"the weights are of another configuration: {config}, not {self.model.config}")
+
+    def set_rdo(self, prior: NetworkPrior) -> None:
         """Choose codes as an encoder does that has this prior: by their distance and their bits."""
-        prices = Prices(prior, self.device)
-        self.quantizer.choice = Thrift(prices, self.model.quantizer, self.config.rdo_weight)
-        self.average.choice = Thrift(prices, self.average.quantizer, self.config.rdo_weight)
+        likelihoods = PriorLikelihoods(prior, self.device)
+        self.quantizer.choice = RdoChoice(likelihoods, self.model.quantizer, self.config.rdo_weight)
+        self.average.choice = RdoChoice(likelihoods, self.average.quantizer, self.config.rdo_weight)
 
     @property
     def segment_samples(self) -> int:
@@ -191,8 +194,9 @@ class Trainer:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint of the same configuration."""
+        """Continue from a checkpoint. Raises ModelMismatch when it is of another configuration."""
         state = torch.load(path, map_location="cpu", weights_only=True)
+        self._check_config(state["config"])
         self.step_number = state["step"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -231,7 +235,7 @@ def run(trainer: Trainer, folder: Path) -> None:
                 sums.clear()
             if trainer.step_number % config.validate_every == 0 or trainer.step_number == config.steps:
                 trainer.save(folder / CHECKPOINT)
-                if isinstance(trainer.average.choice, Thrift):
+                if isinstance(trainer.average.choice, RdoChoice):
                     trainer.average.choice.follow()
                 log_scores(folder, trainer.step_number, evaluate(trainer.average, trainer.validation))
                 write_samples(folder, config.model.rate, examples(trainer.average, trainer.validation))

@@ -1,0 +1,21 @@
+"""Where models and priors lie on this machine, and how their files are called. Standard library only.
+
+The user's store is the folder that `DACZ_MODELS` names, else `dacz` in the XDG data folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+BUNDLED = Path(__file__).parent / "weights"
+MODEL_SUFFIX = ".safetensors"
+PRIOR_SUFFIX = ".prior" + MODEL_SUFFIX  # priors lie beside the models
+
+
+def user_folder() -> Path:
+    """Return the folder of what the user has installed; it need not exist."""
+    chosen = os.environ.get("DACZ_MODELS")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "dacz"
