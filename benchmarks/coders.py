@@ -86,7 +86,7 @@ class Codec:
 
 
 def find_codec(name: str) -> Codec:
-    """Return the codec called FAMILY:RATE (opus, mp3, aac) or MODEL[:CODEBOOKS] (a model's name or path)."""
+    """Return the codec called FAMILY:RATE (opus, mp3, aac) or MODEL[@PASSES][:CODEBOOKS] (a model's name or path)."""
     family, _, setting = name.rpartition(":")
     if family in BASELINES:
         make, version = BASELINES[family]
@@ -169,7 +169,8 @@ BASELINES: dict[str, tuple[Callable[[int], Coder], Callable[[], str]]] = {
 
 
 def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
-    codec, prior = _model(model)
+    model, _, passes = model.partition("@")
+    codec, prior = _model(model, int(passes or 0))
 
     def code(clip: Clip, folder: Path) -> tuple[int, np.ndarray, int]:
         coded, decoded = folder / "clip.dacz", folder / "out.wav"
@@ -180,12 +181,12 @@ def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
         return coded.stat().st_size, *_read(decoded)
 
     prior_id = prior.id.hex() if prior else "raw"
-    return Codec(name, f"{codec.id.hex()} {prior_id} {codebooks} {_library_digest()}", code)
+    return Codec(name, f"{codec.id.hex()} {prior_id} {codebooks} {passes} {_library_digest()}", code)
 
 
 @lru_cache(maxsize=2)
-def _model(model: str) -> tuple[WindowCodec, Prior | None]:
-    codec = load_codec(Path(model) if "/" in model else model)
+def _model(model: str, passes: int) -> tuple[WindowCodec, Prior | None]:
+    codec = load_codec(Path(model) if "/" in model else model, refine=passes)
     return codec, default_prior(codec.name, codec.id)
 
 
@@ -194,6 +195,6 @@ def _library_digest() -> str:
     """Return a digest of all code that a decoded clip may depend on: its cached results end with it."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "dacfile").rglob("*.py")):
-        if path.relative_to(ROOT).parts[1] not in ("quality", "training"):
+        if path.relative_to(ROOT).parts[1] != "training":
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

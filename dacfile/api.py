@@ -38,15 +38,18 @@ def compress(
     precision: str = "auto",
     prior: bool = True,
     rdo: float | None = None,
+    refine: int = 0,
     overwrite: bool = False,
     codec: WindowCodec | None = None,
 ) -> Path:
     """Compress an audio file and return the path of the output: `song.flac` becomes `song.flac.dacz`.
 
     `codebooks` caps the layers of every channel, `bitrate` the nominal kbit/s of the file; `stereo` is "auto", "lr" or
-    "ms"; without `prior` codes are stored raw. `rdo` is what a bit weighs when codes are chosen; 0 takes the nearest
-    ones, None is the weight that the prior names. `codec` (as `load_codec` returns it) replaces model,
-    device, precision and rdo. The output is complete or absent. Raises DaczError, of which OutputExists when it is
+    "ms"; without `prior` codes are stored raw. `rdo` >= 0 is what a bit weighs against distortion as codes are chosen,
+    1 being the weight of an ideal quantiser at high rate (`dacfile.model.rdo`); 0 takes the nearest codes, None the
+    weight that the prior names. `refine` is in how many passes codes are improved (`dacfile.model.refine`): better
+    sound, about the same size, slower by far. `codec` (as `load_codec` returns it) replaces model, device, precision,
+    rdo and refine. The output is complete or absent. Raises DaczError, of which OutputExists when it is
     there already and `overwrite` is false, and OSError.
     """
     path = Path(source)
@@ -54,7 +57,7 @@ def compress(
     options = CompressOptions(codebooks, bitrate, stereo)
     with AtomicFile(output, overwrite=overwrite) as stream:
         if codec is None:
-            codec = _codecs(device, precision, rdo_weight(rdo, prior)).for_source(model, lambda: rate_of(path))
+            codec = _codecs(device, precision, rdo_weight(rdo, prior), refine).for_source(model, lambda: rate_of(path))
         found = default_prior(codec.name, codec.id) if prior else None
         compress_file(path, stream, codec, found, options)
     return output
@@ -84,7 +87,7 @@ def decompress(
     path = Path(source)
     output = Path(target) if target is not None else _audio_path(path, format)
     format = format_of_name(output, format)
-    find = (lambda head: codec) if codec is not None else _codecs(device, precision, None).for_head
+    find = (lambda head: codec) if codec is not None else _codecs(device, precision).for_head
     options = DecompressOptions(codebooks, start, duration, format, force)
     with AtomicFile(output, overwrite=overwrite) as stream:
         decompress_file(path, stream, find, partial(prior_of, near=source), options)
@@ -106,7 +109,7 @@ def read(
     Only the blocks that are needed are read. Raises DaczError, OSError.
     """
     with DaczFile(path) as file:
-        used = codec or _codecs(device, precision, None).for_head(file.head)
+        used = codec or _codecs(device, precision).for_head(file.head)
         nothing = np.zeros((0, file.channels), np.float32)
         return np.concatenate([nothing, *file.blocks(start, stop, codebooks, used)]), file.rate
 
@@ -163,7 +166,7 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
 
     origin = None if source is None else Path(source)
     if deep:
-        return verify_deep(Path(path), _codecs("auto", "auto", None), origin)
+        return verify_deep(Path(path), _codecs("auto", "auto"), origin)
     result = verify_file(Path(path))
     if origin is not None:
         check_source(Path(path), origin)
@@ -171,15 +174,19 @@ def verify(path: AnyPath, deep: bool = False, source: AnyPath | None = None) -> 
 
 
 def load_codec(
-    model: str | Path | bytes, device: str = "auto", precision: str = "auto", rdo: float | None = None
+    model: str | Path | bytes,
+    device: str = "auto",
+    precision: str = "auto",
+    rdo: float | None = None,
+    refine: int = 0,
 ) -> Codec:
     """Load a model by name, id or weights file, ready to encode and decode arrays; imports torch.
 
-    `rdo` as in `compress`.
+    `rdo` and `refine` as in `compress`.
     """
     from dacfile.codec import load_codec as load
 
-    codec = load(model, device, precision)
+    codec = load(model, device, precision, refine)
     codec.set_rdo(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
 
@@ -194,7 +201,7 @@ def _audio_path(path: Path, wanted: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _codecs(device: str, precision: str, rdo: float | None) -> Codecs:
+def _codecs(device: str, precision: str, rdo: float | None = None, refine: int = 0) -> Codecs:
     from dacfile.installed import Codecs
 
-    return Codecs(device, precision, rdo=rdo)
+    return Codecs(device, precision, rdo=rdo, refine=refine)

@@ -46,9 +46,9 @@ class CompressSettings:
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source, unless it has changed meanwhile (implies verify). rdo: what a bit weighs when codes
-    are chosen (`dacfile.model.rdo`); 0 takes the nearest ones, None is the weight that the prior names. coders:
-    processes for entropy coding; 0 leaves it to the threads, None takes one a core where there are many.
+    remove: then delete the source, unless it has changed meanwhile (implies verify). rdo, refine: how codes are chosen,
+    as `dacfile.api.compress` has it. coders: processes for entropy coding; 0 leaves it to the threads, None takes one
+    a core where there are many.
     """
 
     model: str = "auto"
@@ -57,6 +57,7 @@ class CompressSettings:
     precision: str = "auto"
     prior: bool = True
     rdo: float | None = None
+    refine: int = 0
     exists: str = "skip"
     check: bool = False
     verify: bool = False
@@ -161,7 +162,7 @@ class _Compress:
 
         self.settings = settings
         rdo = rdo_weight(settings.rdo, settings.prior)
-        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo)
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo, settings.refine)
         self.codecs.check()
         if self.wanted and settings.options:
             check_codebooks(settings.options, self.wanted.facts)

@@ -31,6 +31,7 @@ from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
 from dacfile.model.lapped import Lapped
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice, plain_product, suggested_weight
+from dacfile.model.refine import RDO_FACTOR, Refined
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
 
@@ -43,7 +44,8 @@ class Codec:
     `batch` is the largest number of windows in one call of the network; on CUDA it is what fits into the free memory,
     unless it is given. It is halved, and stays so, when the device runs out of memory. The codes of a window do not
     depend on the batch it is in, up to float rounding. `in_flight` is how many threads gain from using the device at
-    the same time.
+    the same time. `refine` is in how many passes codes are improved (`dacfile.model.refine`); raises UsageError for
+    models that cannot do it.
     """
 
     def __init__(
@@ -54,46 +56,53 @@ class Codec:
         device: str = "auto",
         precision: str = "auto",
         batch: int = 0,
+        refine: int = 0,
     ) -> None:
         self.model = model.to(resolve_device(device)).eval().requires_grad_(False)
         # With its number: what "cuda" alone means is for every thread to choose.
         self.device = next(self.model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
+        product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
+        if refine:
+            self.network = Refined(self.network, self.model, refine)
         self.facts = model.facts
         self.name = name
         self.id = id
         self.batch = batch or (1 if self.device.type == "cpu" else LARGEST_BATCH)
         self.in_flight = IN_FLIGHT if self.device.type == "cuda" else 1
         self._call = Transfer(self.device)
+        self._product = product
         self._setting_rdo = threading.Lock()
-        self._prior: Callable[[], Prior | None] | None = None
-        self._rdo_weight: float | None = None
+        self._wanted_rdo: tuple[Callable[[], Prior | None], float | None] | None = None
         self._measuring = threading.Lock()
         self._to_measure = {"encode", "decode"} if self.device.type == "cuda" and not batch else set[str]()
 
     def set_rdo(self, prior: Callable[[], Prior | None], weight: float | None) -> None:
         """Choose codes by what a prior would spend on them, too (`dacfile.model.rdo`), where model and prior allow it.
 
-        `prior` is called at the first encoding. `weight` 0 takes the nearest codes, more makes smaller, worse files;
-        None is the weight that the prior names.
+        `prior` is called at the next encoding. `weight` 0 takes the nearest codes, more makes smaller, worse files;
+        None is the weight that the prior names, made for codes that are not refined.
         """
-        self._prior, self._rdo_weight = prior, weight
+        with self._setting_rdo:
+            self._wanted_rdo = prior, weight
 
     def _load_rdo(self) -> None:
         with self._setting_rdo:
-            prior = self._prior() if self._prior else None
-            self._prior = None
-            weight = suggested_weight(prior) if self._rdo_weight is None else self._rdo_weight
-            if (
-                weight
-                and isinstance(prior, NetworkPrior)
-                and isinstance(self.model, Lapped)
-                and covers(prior, self.facts)
-            ):
-                product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
-                likelihoods = PriorLikelihoods(prior, self.device, product)
-                self.network.choice = RdoChoice(likelihoods, self.model.quantizer, weight)  # type: ignore[assignment]
+            if self._wanted_rdo is not None:
+                find_prior, weight = self._wanted_rdo
+                self.network.choice = self._rdo_choice(find_prior(), weight)  # type: ignore[assignment]
+                self._wanted_rdo = None
+
+    def _rdo_choice(self, prior: Prior | None, weight: float | None) -> RdoChoice | None:
+        """Return what chooses codes by distance and bits; None, for the nearest, where that cannot or shall not be."""
+        if weight is None:
+            weight = suggested_weight(prior) * (RDO_FACTOR if isinstance(self.network, Refined) else 1)
+        if not (
+            weight and isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped) and covers(prior, self.facts)
+        ):
+            return None
+        return RdoChoice(PriorLikelihoods(prior, self.device, self._product), self.model.quantizer, weight)
 
     @property
     def rate(self) -> int:
@@ -185,7 +194,7 @@ def fastest(model: Model, device: torch.device, precision: str) -> Model:
     return model
 
 
-def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto") -> Codec:
+def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto", refine: int = 0) -> Codec:
     """Load a model by name, by id (16 bytes, or 32 hexadecimal digits) or from a weights file of any known layout.
 
     Raises ModelNotFound, ModelMismatch or UnsafeWeights.
@@ -194,6 +203,6 @@ def load_codec(model: str | Path | bytes, device: str = "auto", precision: str =
     if path is None:
         entry = store.find(model)
         network, checkpoint = load_model(entry.path)
-        return Codec(network, entry.name, checkpoint.id, device, precision)
+        return Codec(network, entry.name, checkpoint.id, device, precision, refine=refine)
     network, checkpoint = load_model(path)
-    return Codec(network, path.stem, checkpoint.id, device, precision)
+    return Codec(network, path.stem, checkpoint.id, device, precision, refine=refine)

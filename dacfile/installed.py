@@ -34,7 +34,7 @@ class Codecs:
 
     `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them,
     and no more devices are used, since it takes seconds to begin with one.
-    `rdo` is what a bit weighs when they choose codes; 0 takes the nearest, None what the prior suggests. Raises
+    `rdo` and `refine` are how they choose codes, as `dacfile.api.compress` has it. Raises
     ModelNotFound, ModelMismatch, UnsafeWeights, or UsageError for the device and its precision, from all methods.
     """
 
@@ -45,8 +45,10 @@ class Codecs:
         only: WindowCodec | None = None,
         jobs: int = 1,
         rdo: float | None = None,
+        refine: int = 0,
     ) -> None:
-        self._device, self._precision, self._only, self._jobs, self._rdo = device, precision, only, jobs, rdo
+        self._device, self._precision, self._only, self._jobs = device, precision, only, jobs
+        self._rdo, self._refine = rdo, refine
         self._loaded: dict[str | bytes, WindowCodec] = {}
         self._guard = threading.Lock()
 
@@ -85,7 +87,7 @@ class Codecs:
                 from dacfile.device import every_device
 
                 devices = every_device(self._device)[: self._jobs]
-                codec, *others = (load_codec(key, name, self._precision) for name in devices)
+                codec, *others = (load_codec(key, name, self._precision, self._refine) for name in devices)
                 for each in (codec, *others):
                     each.set_rdo(partial(default_prior, codec.name, codec.id), self._rdo)
                 # A CPU gains nothing from large batches, any other device is fast only with them.

@@ -14,13 +14,14 @@ from dacfile import device
 from dacfile.errors import ModelMismatch
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped, LappedConfig
+from dacfile.quality.reconstruction import ReconstructionLoss
+from dacfile.quality.spectra import frames, magnitude, real_transform
 from dacfile.quality.spectral import mel_distance
 from dacfile.training import validation
 from dacfile.training.__main__ import parser as command_line
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import encode, export_weights, write_codes
-from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.prior_data import load_pieces, split
@@ -28,7 +29,6 @@ from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
 from dacfile.training.similarity import SimilarityLoss
 from dacfile.training.similarity import centres as gammatone_centres
-from dacfile.training.spectra import frames, magnitude, real_transform
 from dacfile.training.synthetic import synthetic
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 from dacfile.training.validation import evaluate

@@ -23,6 +23,7 @@ from dacz.options import (
     Precision,
     Quiet,
     Rdo,
+    Refine,
 )
 from dacz.text import plural
 
@@ -49,6 +50,7 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --rm.")] = False,
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
     rdo: Rdo = None,
+    refine: Refine = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -75,6 +77,7 @@ def command(
         verify=verify,
         remove=remove,
         rdo=rdo,
+        refine=refine,
         coders=coders,
     )
     sources = gather(inputs, files_from)

@@ -44,8 +44,18 @@ Bitrate = Annotated[
 Rdo = Annotated[
     float | None,
     typer.Option(
-        help="Rate-distortion optimisation: what a bit weighs, 0 for nothing. Default: what the prior says.",
+        help="Rate-distortion optimisation: what a bit weighs; more makes files smaller and worse, 0 is off. "
+        "Default: what the prior says.",
         show_default=False,
+    ),
+]
+Refine = Annotated[
+    int,
+    typer.Option(
+        metavar="PASSES",
+        min=0,
+        max=1000,
+        help="Improve the codes in so many passes: better sound, about the same size, slower. 3 to 20 are sensible.",
     ),
 ]
 ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]

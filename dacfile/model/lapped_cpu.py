@@ -160,14 +160,14 @@ class FastLapped(Model):
         self.choice = model.choice
         self._noise_at = model.decoder.noise_at
         with torch.no_grad():
-            self._encoder, self._decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
-            self._quantizer = FastQuantizer(model.quantizer)
+            self.encoder, self._decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
+            self.quantizer = FastQuantizer(model.quantizer)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
-        return self._quantizer.encode(self._encoder(x), self.choice)
+        return self.quantizer.encode(self.encoder(x), self.choice)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
         noise = self._noise_at(first_frame, channel, codes.shape[-1])
-        return self._decoder(self._quantizer.decode(codes), noise)
+        return self._decoder(self.quantizer.decode(codes), noise)

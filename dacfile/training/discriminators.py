@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacfile.training.spectra import frames, real_transform
+from dacfile.quality.spectra import frames, real_transform
 
 WINDOWS = (2048, 1024, 512)
 # Edges of the bands as shares of the spectrum, as in DAC.

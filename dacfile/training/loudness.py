@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dacfile.training.spectra import band_powers
+from dacfile.quality.spectra import band_powers
 
 WINDOW_SECONDS = 0.032
 BAND_BARK = 0.5

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dacfile.model import mdct
-from dacfile.training.losses import ReconstructionLoss
+from dacfile.quality.reconstruction import SIZES, ReconstructionLoss
 
 # Quiet enough that no mel magnitude is limited, loud enough to be far above the floor of the logarithm.
 LEVEL = 0.1
@@ -51,8 +51,7 @@ def flat_noise(rate: int, hop: int, frames: int, steps: int = 1500, span: int = 
     """Return a table float32 [frames, hop] of unit-level noise with flat spectra; it wraps around without a seam."""
     torch.manual_seed(seed)
     loss = ReconstructionLoss(rate)
-    sizes = [int(name.removeprefix("filters_")) for name, _ in loss.named_buffers() if name.startswith("filters_")]
-    targets = flatness_targets(loss, sizes, hop)
+    targets = flatness_targets(loss, SIZES, hop)
     table = torch.randn(frames, hop).sign().requires_grad_()
     optimiser = torch.optim.Adam([table], lr=0.1)
     for step in range(steps):
@@ -60,7 +59,7 @@ def flat_noise(rate: int, hop: int, frames: int, steps: int = 1500, span: int = 
             group["lr"] = 0.1 * (1 - step / steps) + 0.002
         start = int(torch.randint(frames, (1,)))
         samples = synthesise(table[(start + torch.arange(span)) % frames] * LEVEL)
-        spread = [(loss.log_mel(loss.spectrum(samples, s), s)[0] - targets[s]).abs().mean() for s in sizes]
+        spread = [(loss.log_mel(loss.spectrum(samples, s), s)[0] - targets[s]).abs().mean() for s in SIZES]
         optimiser.zero_grad()
         torch.stack(spread).sum().backward()
         optimiser.step()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacfile.training.spectra import OVERLAP, band_powers
+from dacfile.quality.spectra import OVERLAP, band_powers
 
 WINDOW_SECONDS = 0.08
 BANDS, LOWEST_HZ, HIGHEST_HZ = 32, 50.0, 24000.0

@@ -17,12 +17,12 @@ from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
+from dacfile.quality.reconstruction import ReconstructionLoss
 from dacfile.training.analytic import start
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary
-from dacfile.training.losses import ReconstructionLoss
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import noise_tables
 from dacfile.training.record import log_losses, log_scores, write_samples

@@ -11,14 +11,16 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dacfile.quality.spectra import frames, magnitude, real_transform
 from dacfile.quality.spectral import MEL_SCALES, mel_filters
-from dacfile.training.spectra import frames, magnitude, real_transform
 
 LOG_FLOOR = 1e-5
+SIZES = [size for size, _ in MEL_SCALES]
 # Windows of the complex term; their mel scales come for free and are part of every step.
 STFT_WINDOWS = (2048, 512)
 # Up to this window a product with the DFT matrix beats the FFT on a CPU.
 MATRIX_WINDOW = 128
+SMALLEST_WHOLE = 1e-3  # what the L1 of a silent reference counts as
 
 
 def real_dft(size: int) -> Tensor:
@@ -54,22 +56,31 @@ class ReconstructionLoss(nn.Module):
         """Return log10 mel magnitudes [B, frames, mels]."""
         return (magnitude(spectrum) @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
 
-    def scale(self, estimate: Tensor, reference: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Return (mel, stft) at one window size."""
+    def scale(self, estimate: Tensor, reference: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return at one window size, each [B]: mel distance, L1 of the complex difference, L1 of the reference."""
         with torch.no_grad():
             target = self.spectrum(reference, size)
             target_mel = self.log_mel(target, size)
         spectrum = self.spectrum(estimate, size)
-        mel = (self.log_mel(spectrum, size) - target_mel).abs().mean()
+        mel = (self.log_mel(spectrum, size) - target_mel).abs().mean((1, 2))
         if size not in STFT_WINDOWS:
-            return mel, mel.new_zeros(())
-        difference, whole = (torch.view_as_real(x).abs().sum() for x in (spectrum - target, target))
-        return mel, difference / whole.clamp_min(1e-3)
+            return mel, torch.zeros_like(mel), torch.zeros_like(mel)
+        difference, whole = (torch.view_as_real(x).abs().sum((1, 2, 3)) for x in (spectrum - target, target))
+        return mel, difference, whole
 
     def forward(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare samples [B, n]; all scales when not training."""
-        short = [size for size, _ in MEL_SCALES if size not in STFT_WINDOWS]
+        """Return (mel, stft) of samples [B, n] as one number each; all scales when not training."""
+        short = [size for size in SIZES if size not in STFT_WINDOWS]
         drawn = [short[i] for i in torch.randperm(len(short))[: self.short_scales].tolist()] if self.training else short
-        mels, stfts = zip(*(self.scale(estimate, reference, size) for size in STFT_WINDOWS), strict=True)
-        extra = torch.stack([self.scale(estimate, reference, size)[0] for size in drawn]).sum()
-        return torch.stack(mels).sum() + extra * (len(short) / len(drawn)), torch.stack(stfts).mean()
+        scales = [self.scale(estimate, reference, size) for size in STFT_WINDOWS]
+        stfts = [difference.sum() / whole.sum().clamp_min(SMALLEST_WHOLE) for _, difference, whole in scales]
+        extra = torch.stack([self.scale(estimate, reference, size)[0].mean() for size in drawn]).sum()
+        mel = torch.stack([mel.mean() for mel, _, _ in scales]).sum() + extra * (len(short) / len(drawn))
+        return mel, torch.stack(stfts).mean()
+
+    def each(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (mel, stft), each [B], of samples [B, n]: all scales, every row by itself."""
+        scales = {size: self.scale(estimate, reference, size) for size in SIZES}
+        mel = torch.stack([mel for mel, _, _ in scales.values()]).sum(0)
+        stfts = [scales[size][1] / scales[size][2].clamp_min(SMALLEST_WHOLE) for size in STFT_WINDOWS]
+        return mel, torch.stack(stfts).mean(0)

@@ -1,0 +1,90 @@
+"""Refinement of codes: an encoder that listens to what its codes decode to, and searches for better ones.
+
+An encoder network maps every sound to codes in one pass, and none of its weights were learned for this sound: what that
+costs is called the amortisation gap (Cremer, Li and Duvenaud, arXiv 1801.03558). Here the latent before the quantiser
+is moved by the gradient of the reconstruction loss through the decoder, as in Campos et al. (arXiv 1906.01223). The
+gradient passes the quantiser straight through, as in training. Only encoders do this: files and decoders know nothing
+of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dacfile.errors import UsageError
+from dacfile.model.base import Model
+from dacfile.model.lapped import Lapped
+from dacfile.model.lapped_cpu import FastLapped
+from dacfile.model.lapped_quantizer import Choice
+from dacfile.quality.reconstruction import ReconstructionLoss
+
+# Numbers found on validation audio with the 44k model (docs/training.md).
+MEL_WEIGHT, STFT_WEIGHT = 15.0, 8.0
+STEP = 0.1  # of Adam's first step, in standard deviations of the latent; the steps get smaller to the last
+BETAS = (0.8, 0.95)
+# Refined codes are less likely ones: with bits that weigh so many times more, files stay as large as they were.
+RDO_FACTOR = 2.0
+LEAST_FRAMES = 8  # windows of the loss reach over so many
+# The decoder's noise starts elsewhere in every pass, since an encoder does not know where a window will lie.
+NOISE_STRIDE = 97
+
+
+class Refined(Model):
+    """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
+
+    A pass costs about three times as much as encoding without. Of all passes the codes of the least loss are taken, for
+    every row of a batch by itself. `network` is what runs, `model` the plain form of it, for gradients. Raises
+    UsageError for other architectures.
+    """
+
+    def __init__(self, network: Model, model: Model, passes: int) -> None:
+        super().__init__()
+        if not (isinstance(network, Lapped | FastLapped) and isinstance(model, Lapped)):
+            raise UsageError("only the codes of lapped models can be refined")
+        self.facts, self.config, self.passes = model.facts, model.config, passes
+        self._network, self._decoder = network, model.decoder
+        self._loss = ReconstructionLoss(model.facts.rate).to(model.decoder.noise.device)
+        self.choice: Choice | None = network.choice
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
+        with torch.inference_mode(False), torch.no_grad():
+            samples = x.clone()  # a tensor made in inference mode could not take part in gradients
+            latent = self._network.encoder(samples)
+            if latent.shape[1] < LEAST_FRAMES:
+                return self._network.quantizer.encode(latent, self.choice)
+            return self._refined(latent, samples[:, self.facts.hop : -self.facts.hop])
+
+    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+        """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
+        return self._network.decode(codes, first_frame, channel)
+
+    def _refined(self, latent: Tensor, reference: Tensor) -> Tensor:
+        scale = latent.std((1, 2), keepdim=True)
+        offset = torch.zeros_like(latent, requires_grad=True)
+        optimiser = torch.optim.Adam([offset], STEP, BETAS)
+        fall = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: 1 - done / self.passes)
+        best, least = latent.new_zeros(0), latent.new_full((len(latent),), torch.inf)
+        for number in range(self.passes + 1):
+            with torch.set_grad_enabled(number < self.passes):
+                codes, losses = self._coded(latent + scale * offset, reference, number)
+                total = losses.sum()
+            better = losses.detach() < least
+            least = torch.where(better, losses.detach(), least)
+            best = torch.where(better[:, None, None], codes, best) if len(best) else codes
+            if number < self.passes:
+                (offset.grad,) = torch.autograd.grad(total, offset)
+                optimiser.step()
+                fall.step()
+        return best
+
+    def _coded(self, latent: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Return the codes [B, K, L] of a latent [B, L, width] and what they lose [B], in pass `number`."""
+        with torch.no_grad():
+            codes = self._network.quantizer.encode(latent, self.choice)
+            step = self._network.quantizer.decode(codes) - latent
+            first = codes.new_full((len(codes),), number * NOISE_STRIDE)
+            noise = self._decoder.noise_at(first, torch.zeros_like(first), latent.shape[1])
+        mel, stft = self._loss.each(self._decoder(latent + step, noise), reference)
+        return codes, MEL_WEIGHT * mel + STFT_WEIGHT * stft
