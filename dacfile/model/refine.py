@@ -33,9 +33,8 @@ NOISE_STRIDE = 97
 class Refined(Model):
     """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
 
-    A pass costs about three times as much as encoding without. Of all passes the codes of the least loss are taken, for
-    every row of a batch by itself. `network` is what runs, `model` the plain form of it, for gradients. Raises
-    UsageError for other architectures.
+    A pass costs about three times as much as encoding without. Every row of a batch is coded by itself. `network` is
+    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures.
     """
 
     def __init__(self, network: Model, model: Model, passes: int) -> None:
@@ -65,26 +64,20 @@ class Refined(Model):
         offset = torch.zeros_like(latent, requires_grad=True)
         optimiser = torch.optim.Adam([offset], STEP, BETAS)
         fall = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: 1 - done / self.passes)
-        best, least = latent.new_zeros(0), latent.new_full((len(latent),), torch.inf)
-        for number in range(self.passes + 1):
-            with torch.set_grad_enabled(number < self.passes):
-                codes, losses = self._coded(latent + scale * offset, reference, number)
-                total = losses.sum()
-            better = losses.detach() < least
-            least = torch.where(better, losses.detach(), least)
-            best = torch.where(better[:, None, None], codes, best) if len(best) else codes
-            if number < self.passes:
-                (offset.grad,) = torch.autograd.grad(total, offset)
-                optimiser.step()
-                fall.step()
-        return best
+        for number in range(self.passes):
+            with torch.enable_grad():
+                loss = self._loss_of(latent + scale * offset, reference, number)
+            (offset.grad,) = torch.autograd.grad(loss, offset)
+            optimiser.step()
+            fall.step()
+        return self._network.quantizer.encode(latent + scale * offset, self.choice)
 
-    def _coded(self, latent: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Return the codes [B, K, L] of a latent [B, L, width] and what they lose [B], in pass `number`."""
+    def _loss_of(self, latent: Tensor, reference: Tensor, number: int) -> Tensor:
+        """Return what samples [B, n] lose when a latent [B, L, width] is coded, summed over rows, in pass `number`."""
         with torch.no_grad():
             codes = self._network.quantizer.encode(latent, self.choice)
             step = self._network.quantizer.decode(codes) - latent
             first = codes.new_full((len(codes),), number * NOISE_STRIDE)
             noise = self._decoder.noise_at(first, torch.zeros_like(first), latent.shape[1])
-        mel, stft = self._loss.each(self._decoder(latent + step, noise), reference)
-        return codes, MEL_WEIGHT * mel + STFT_WEIGHT * stft
+        mel, stft = self._loss.each(self._decoder(latent + step, noise), reference, number)
+        return (MEL_WEIGHT * mel + STFT_WEIGHT * stft).sum()

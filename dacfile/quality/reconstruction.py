@@ -18,6 +18,7 @@ LOG_FLOOR = 1e-5
 SIZES = [size for size, _ in MEL_SCALES]
 # Windows of the complex term; their mel scales come for free and are part of every step.
 STFT_WINDOWS = (2048, 512)
+SHORT = [size for size in SIZES if size not in STFT_WINDOWS]
 # Up to this window a product with the DFT matrix beats the FFT on a CPU.
 MATRIX_WINDOW = 128
 SMALLEST_WHOLE = 1e-3  # what the L1 of a silent reference counts as
@@ -70,17 +71,18 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mel, stft) of samples [B, n] as one number each; all scales when not training."""
-        short = [size for size in SIZES if size not in STFT_WINDOWS]
-        drawn = [short[i] for i in torch.randperm(len(short))[: self.short_scales].tolist()] if self.training else short
+        drawn = [SHORT[i] for i in torch.randperm(len(SHORT))[: self.short_scales].tolist()] if self.training else SHORT
         scales = [self.scale(estimate, reference, size) for size in STFT_WINDOWS]
         stfts = [difference.sum() / whole.sum().clamp_min(SMALLEST_WHOLE) for _, difference, whole in scales]
         extra = torch.stack([self.scale(estimate, reference, size)[0].mean() for size in drawn]).sum()
-        mel = torch.stack([mel.mean() for mel, _, _ in scales]).sum() + extra * (len(short) / len(drawn))
+        mel = torch.stack([mel.mean() for mel, _, _ in scales]).sum() + extra * (len(SHORT) / len(drawn))
         return mel, torch.stack(stfts).mean()
 
-    def each(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (mel, stft), each [B], of samples [B, n]: all scales, every row by itself."""
-        scales = {size: self.scale(estimate, reference, size) for size in SIZES}
-        mel = torch.stack([mel for mel, _, _ in scales.values()]).sum(0)
-        stfts = [scales[size][1] / scales[size][2].clamp_min(SMALLEST_WHOLE) for size in STFT_WINDOWS]
+    def each(self, estimate: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Return (mel, stft), each [B], of samples [B, n], every row by itself; `number` chooses the short scales."""
+        drawn = [SHORT[(number * self.short_scales + i) % len(SHORT)] for i in range(self.short_scales)]
+        scales = [self.scale(estimate, reference, size) for size in STFT_WINDOWS]
+        stfts = [difference / whole.clamp_min(SMALLEST_WHOLE) for _, difference, whole in scales]
+        extra = torch.stack([self.scale(estimate, reference, size)[0] for size in drawn]).sum(0)
+        mel = torch.stack([mel for mel, _, _ in scales]).sum(0) + extra * (len(SHORT) / len(drawn))
         return mel, torch.stack(stfts).mean(0)
