@@ -21,7 +21,7 @@ from dacfile.quality.reconstruction import ReconstructionLoss
 
 # Numbers found on validation audio with the 44k model (docs/training.md).
 MEL_WEIGHT, STFT_WEIGHT = 15.0, 8.0
-STEP = 0.1  # of Adam's first step, in standard deviations of the latent; the steps get smaller to the last
+STEP = 0.12  # of Adam's first step, in standard deviations of the latent; the steps get smaller to the last
 BETAS = (0.8, 0.95)
 # Refined codes are less likely ones: with bits that weigh so many times more, files stay as large as they were.
 RDO_FACTOR = 2.0
