@@ -45,6 +45,7 @@ DEPTHS = {
     24000: ("24k", (1, 2, 4, 8, 12, 16, 24, 32)),
     16000: ("16k", (1, 2, 3, 4, 6, 8, 10, 12)),
 }
+PASSES = (3, 10)  # of refinement, with all codebooks
 FIELDS = ("codec", "category", "clip", "rate", "channels", "seconds", "bytes", "kbps_per_channel", *METRICS)
 QUICK_STEP = 5
 Row = dict[str, Any]
@@ -73,7 +74,7 @@ def main() -> None:
 def default_codecs(rate: int | None) -> list[str]:
     """Return the names of the whole scoreboard for clips of this rate."""
     model, depths = DEPTHS[rate]
-    return [*(f"{model}:{n}" for n in depths), *BASELINES]
+    return [*(f"{model}:{n}" for n in depths), *(f"{model}@{n}:{depths[-1]}" for n in PASSES), *BASELINES]
 
 
 def resampled(clips: list[Path], rate: int, folder: Path) -> list[Path]:

@@ -113,15 +113,17 @@ def label(codec: str) -> str:
     family, _, setting = codec.rpartition(":")
     if family in FAMILY_NAMES:
         return f"{FAMILY_NAMES[family]} {setting}"
-    return f"{Path(family).stem}, {setting} codebook{'s' if setting != '1' else ''}" if family else codec
+    model, _, passes = family.partition("@")
+    refined = f", refined in {passes} passes" if passes else ""
+    return f"{Path(model).stem}, {setting} codebook{'s' if setting != '1' else ''}{refined}" if family else codec
 
 
 def _best_settings(means: Iterable[Row]) -> list[str]:
-    """Return the setting of the highest rate of every model."""
+    """Return the setting of the highest rate of every model, not refined."""
     best: dict[str, Row] = {}
     for row in means:
         family = row["codec"].rpartition(":")[0]
-        if row["category"] == "all" and family not in FAMILY_NAMES:
+        if row["category"] == "all" and family not in FAMILY_NAMES and "@" not in family:
             best[family] = max(row, best.get(family, row), key=lambda r: r["kbps_per_channel"])
     return [row["codec"] for row in best.values()]
 
