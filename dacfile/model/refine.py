@@ -17,7 +17,7 @@ from dacfile.model.base import Model
 from dacfile.model.lapped import Lapped
 from dacfile.model.lapped_cpu import FastLapped
 from dacfile.model.lapped_quantizer import Choice
-from dacfile.quality.reconstruction import ReconstructionLoss
+from dacfile.quality.reconstruction import SIZES, ReconstructionLoss
 
 # Numbers found on validation audio with the 44k model (docs/training.md).
 MEL_WEIGHT, STFT_WEIGHT = 15.0, 8.0
@@ -25,7 +25,7 @@ STEP = 0.12  # of Adam's first step, in standard deviations of the latent; the s
 BETAS = (0.8, 0.95)
 # Refined codes are less likely ones: with bits that weigh so many times more, files stay as large as they were.
 RDO_FACTOR = 2.0
-LEAST_FRAMES = 8  # windows of the loss reach over so many
+LEAST_SAMPLES = SIZES[-1]  # the longest window of the loss
 # The decoder's noise starts elsewhere in every pass, since an encoder does not know where a window will lie.
 NOISE_STRIDE = 97
 
@@ -51,15 +51,17 @@ class Refined(Model):
         with torch.inference_mode(False), torch.no_grad():
             samples = x.clone()  # a tensor made in inference mode could not take part in gradients
             latent = self._network.encoder(samples)
-            if latent.shape[1] < LEAST_FRAMES:
-                return self._network.quantizer.encode(latent, self.choice)
-            return self._refined(latent, samples[:, self.facts.hop : -self.facts.hop])
+            reference = samples[:, self.facts.hop : -self.facts.hop]
+            if reference.shape[1] >= LEAST_SAMPLES:
+                latent = self._refined(latent, reference)
+            return self._network.quantizer.encode(latent, self.choice)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
         return self._network.decode(codes, first_frame, channel)
 
     def _refined(self, latent: Tensor, reference: Tensor) -> Tensor:
+        """Return a latent [B, L, width] whose codes decode to samples nearer to the reference [B, (L - 1) hop]."""
         scale = latent.std((1, 2), keepdim=True)
         offset = torch.zeros_like(latent, requires_grad=True)
         optimiser = torch.optim.Adam([offset], STEP, BETAS)
@@ -70,7 +72,7 @@ class Refined(Model):
             (offset.grad,) = torch.autograd.grad(loss, offset)
             optimiser.step()
             fall.step()
-        return self._network.quantizer.encode(latent + scale * offset, self.choice)
+        return latent + scale * offset
 
     def _loss_of(self, latent: Tensor, reference: Tensor, number: int) -> Tensor:
         """Return what samples [B, n] lose when a latent [B, L, width] is coded, summed over rows, in pass `number`."""
