@@ -56,4 +56,4 @@ bench-speed: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 clean:
-	rm -rf .venv-numpy1 build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo-output
+	rm -rf .venv-numpy1 build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

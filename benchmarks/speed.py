@@ -7,8 +7,8 @@
 Networks: the published 44.1 kHz architecture (76.7 M parameters, random weights) as we run it, and as DacModel of
 transformers runs the same weights in windows of 5 s, where that is installed; and the bundled models. Whole commands:
 a folder of songs of 3 minutes and one of clips of 5 s, from FLAC to `.dacz` and back, against opusenc and opusdec
-with one process a core. Speeds are seconds of one channel a second on the clock, best round. Writes speed.csv,
-speed.md and speed.png to benchmarks/results/, and the tables into docs/performance.md unless --quick.
+with one process a core. Speeds are seconds of one channel a second on the clock, best round. Writes speed-DEVICE.csv,
+speed-DEVICE.md and speed-DEVICE.png to benchmarks/results/, and the tables into docs/performance.md unless --quick.
 Needs: pip install 'dacfile[metrics]', opus-tools; transformers for the reference.
 """
 

@@ -90,7 +90,7 @@ def test_errors_and_exit_codes() -> None:
         for name in re.findall(r"`(\w+)`", names):
             assert getattr(errors, name).exit_code == int(code)
             named += 1
-    assert named == 11
+    assert named == 12
 
 
 @pytest.mark.parametrize(("title", "numbers"), [("Sample formats", SUBTYPES), ("File formats", CONTAINERS)])

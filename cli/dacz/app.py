@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 wrong usage, 2 some files failed, 3 damaged file, 4 unsupported file, "
-    "5 model or prior missing, 130 interrupted."
+    "5 model or prior missing, damaged or the wrong one, 130 interrupted."
 )
 
 app = typer.Typer(

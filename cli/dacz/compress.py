@@ -11,6 +11,7 @@ from dacfile.errors import UsageError
 from dacz.options import (
     AsJson,
     Bitrate,
+    Check,
     CodersOption,
     Device,
     DryRun,
@@ -43,7 +44,7 @@ def command(
     jobs: Jobs = 0,
     coders: CodersOption = None,
     exists: ExistsOption = Exists.skip,
-    check: Annotated[bool, typer.Option("--check", help="Skip by the samples of the source, not by its time.")] = False,
+    check: Check = False,
     files_from: FilesFrom = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read back every output and decode its codes.")] = False,
     remove: Annotated[bool, typer.Option("--rm", help="Delete each source after its output was verified.")] = False,
@@ -57,7 +58,7 @@ def command(
 ) -> int:
     """Compress audio files: song.flac becomes song.flac.dacz.
 
-    Folders are searched and their tree is mirrored. What is done already is skipped. The sources are never changed.
+    Folders are searched and mirrored. What is done is skipped. Sources are never changed (and only deleted with --rm).
     """
     from dacfile import batch
     from dacfile.compressor import CompressOptions

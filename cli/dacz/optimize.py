@@ -32,8 +32,8 @@ def command(
     """Learn a prior from an archive's own codes and recode its files with it, when that saves more than it takes.
 
     Without loss: the checksums of all codes must stay the same, and every file is replaced in one step. The prior is
-    kept in .dacz inside the folder, which must move with the files, and for this user. A run that was interrupted is
-    completed by the next one. `dacz repack --prior bundled` undoes it.
+    kept twice: in a folder called .dacz beside the files, which must move with them, and in this user's store. A run
+    that was interrupted is completed by the next one. `dacz repack --prior bundled` undoes it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder")

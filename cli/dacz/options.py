@@ -34,7 +34,8 @@ CodersOption = Annotated[
     typer.Option(
         "--coders",
         min=0,
-        help="Processes for entropy coding; default: one a core, from four cores on.",
+        help="Processes for entropy coding; 0: none, threads do it. "
+        "Default: one per core on four cores or more, else 0.",
         show_default=False,
     ),
 ]
@@ -57,6 +58,10 @@ Refine = Annotated[
         max=1000,
         help="Improve the codes in so many passes: better sound, about the same size, slower. 3 to 20 are sensible.",
     ),
+]
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="Skip an output only if it was made from these very samples; file times are ignored."),
 ]
 ExistsOption = Annotated[Exists, typer.Option("--exists", help="What to do when the output is there.")]
 FilesFrom = Annotated[
