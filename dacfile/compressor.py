@@ -37,7 +37,7 @@ class CompressOptions:
 
     `codebooks` caps the layers of every channel; `bitrate` (nominal kbit/s of all channels together) picks the cap;
     `stereo` is "auto", "lr" or "ms" and matters for two channels only; `block_seconds` is the length of a block.
-    Raises UsageError for an unknown `stereo`.
+    Raises UsageError for an unknown `stereo`, or when both `codebooks` and `bitrate` are given.
     """
 
     codebooks: int | None = None
@@ -47,6 +47,8 @@ class CompressOptions:
 
     def __post_init__(self) -> None:
         check_stereo(self.stereo)
+        if self.codebooks is not None and self.bitrate is not None:
+            raise UsageError("give either a number of codebooks or a bit rate, not both")
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,11 @@ def compress_file(
 def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:
     """Return how many layers the strongest channel gets.
 
-    Raises UsageError when both a number and a bit rate are given, or either is not possible with this model.
+    Raises UsageError when the number of codebooks or the bit rate is not possible with this model.
     """
     if options.bitrate is None:
         check_codebooks(options, facts)
         return facts.codebooks if options.codebooks is None else options.codebooks
-    if options.codebooks is not None:
-        raise UsageError("give either a number of codebooks or a bit rate, not both")
     for depth in range(facts.codebooks, 0, -1):
         rate = nominal_bitrate(plan_channels(levels, depth, options.stereo), facts)
         if rate <= options.bitrate * 1000:

@@ -65,8 +65,6 @@ def command(
     from dacz import work
     from dacz.common import gather
 
-    if codebooks is not None and bitrate is not None:
-        raise UsageError("give either --codebooks or --bitrate, not both")
     settings = batch.CompressSettings(
         model=model,
         options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo),
