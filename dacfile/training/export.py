@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -75,8 +76,9 @@ def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def write_codes(model: Model, paths: Sequence[Path], target: Path) -> None:
     """Write the codes of audio files as an npz archive, the input of the prior's training."""
-    codes = {}
+    codes: dict[str, Any] = {}
     for number, path in enumerate(tqdm(paths, unit="file")):
         codes.update({f"{number}:{path.name}:{label}": array for label, array in encode_file(model, path)})
     target.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(target, allow_pickle=False, **codes)
+    # No allow_pickle=False: numpy before 2.2 would store it as one more array. Integers are never pickled anyway.
+    np.savez_compressed(target, **codes)
