@@ -17,7 +17,7 @@ from dacfile.training.prior_data import MISSING, Piece, Sampler, channels_of, li
 from dacfile.training.prior_net import PriorNet
 
 NAT = 1 / math.log(2)
-COOL_DOWN = 0.7  # of the schedule: from here on the learning rate is below a fifth of its peak
+COOL_DOWN = 0.7  # of the schedule: from here on the learning rate is below a quarter of its peak
 
 
 @dataclass(frozen=True)
