@@ -30,7 +30,7 @@ from dacfile.training.prior_export import restore
 from dacfile.training.prior_net import LIMIT, UNIT, Layer, PriorNet, activation, quantised
 from dacfile.training.prior_run import blocks_of
 
-NAT = 1 / math.log(2)
+BITS_PER_NAT = 1 / math.log(2)
 HALF_LIVES = (8, 70)  # frames: of the memories of a layer's own codes
 REACH = 64  # frames to both sides over which the layers before are averaged
 # What reads units, and along which dimension: it starts at zero for units that are added.
@@ -103,7 +103,7 @@ def judged(net: PriorNet, pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
             phase = torch.zeros(1, codes.shape[2], dtype=torch.int64)
             nats, states = net(codes, phase, states, keep_last=True)
             total, count = totals.get(name, (torch.zeros(depth), torch.zeros(depth)))
-            totals[name] = total + nats * NAT, count + (codes != MISSING).sum((0, 2))
+            totals[name] = total + nats * BITS_PER_NAT, count + (codes != MISSING).sum((0, 2))
     return {name: (total / count.clamp(min=1)).numpy() for name, (total, count) in totals.items()}
 
 

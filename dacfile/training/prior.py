@@ -16,7 +16,7 @@ from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior_data import MISSING, Piece, Sampler, channels_of, likeness, split
 from dacfile.training.prior_net import PriorNet
 
-NAT = 1 / math.log(2)
+BITS_PER_NAT = 1 / math.log(2)
 COOL_DOWN = 0.7  # of the schedule: from here on the learning rate is below a quarter of its peak
 
 
@@ -59,7 +59,7 @@ class Evaluator:
         net.choose_exponents()
         results = [batch_loss(net, batch) for batch in self._batches]
         nats, codes = (torch.stack(column).sum(0) for column in zip(*results, strict=True))
-        return tuple((nats / codes.clamp(min=1) * NAT).tolist())
+        return tuple((nats / codes.clamp(min=1) * BITS_PER_NAT).tolist())
 
 
 def batch_loss(net: PriorNet, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
@@ -169,7 +169,7 @@ def _step(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
-    return loss.item() * NAT
+    return loss.item() * BITS_PER_NAT
 
 
 @torch.no_grad()
