@@ -16,11 +16,12 @@ from dacfile.container import Reader
 from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import Storable
+from dacfile.entropy.prior import Codebooks
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.installed import prior_of
 from dacfile.training.prior import Progress
 from dacfile.training.prior_data import Piece, frames_in
-from dacfile.training.prior_run import CodeFacts, count_tables, default_config, has_network, train_prior
+from dacfile.training.prior_run import count_tables, default_config, has_network, train_prior
 
 HELD_FRAMES = 864  # 10 s at 44.1 kHz: parts of this length are held out from training, to see when to stop
 FRAMES_A_MINUTE = 40_000  # eight minutes of one channel at 44.1 kHz for each minute of processor time
@@ -89,7 +90,7 @@ def enough_minutes(frames: int, most: float) -> float:
 
 def train_on_pieces(
     pieces: Sequence[Piece],
-    facts: CodeFacts,
+    facts: Codebooks,
     model_id: bytes,
     name: str,
     minutes: float,

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.files import Storable, save_prior
 from dacfile.entropy.network import NetworkConfig
+from dacfile.entropy.prior import Codebooks
 from dacfile.folders import PRIOR_SUFFIX
 from dacfile.training.prior import Progress, Recipe, train_network
 from dacfile.training.prior_counts import train_count_prior
@@ -27,16 +27,6 @@ log = logging.getLogger(__name__)
 BLOCK_FRAMES = 1723  # 20 s at 44.1 kHz: how long a block is when a prior is judged
 MOST_WITH_PAST = 9  # layers that look at their own past: each costs about a tenth of the decoding of a single block
 MOST_EVALUATED = 40  # held-out blocks that are really coded at the end
-
-
-class CodeFacts(Protocol):
-    """What of a model's facts the prior needs (`dacfile.model.facts.Facts` has it)."""
-
-    @property
-    def codebooks(self) -> int: ...
-
-    @property
-    def codebook_size(self) -> int: ...
 
 
 def default_config(codebooks: int, codebook_size: int, phases: int = 1) -> NetworkConfig:
@@ -79,13 +69,13 @@ def _stored(
     return stored, frames
 
 
-def has_network(facts: CodeFacts) -> bool:
+def has_network(facts: Codebooks) -> bool:
     """Say whether codes like these can have a context network: their number has to be a square."""
     return math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size
 
 
 def count_tables(
-    pieces: Sequence[Piece], facts: CodeFacts, phases: int = 1, info: dict[str, str] | None = None
+    pieces: Sequence[Piece], facts: Codebooks, phases: int = 1, info: dict[str, str] | None = None
 ) -> CountPrior:
     """Return count tables for all codebooks, also those that no piece has."""
     arrays = [*channels_of(pieces), np.zeros((facts.codebooks, 0), np.uint16)]
@@ -132,7 +122,7 @@ def _tell(progress: Progress) -> None:
 def train_prior_file(
     codes: Path,
     target: Path,
-    facts: CodeFacts,
+    facts: Codebooks,
     minutes: float = 20.0,
     phases: int = 1,
     model_id: bytes | None = None,
