@@ -19,7 +19,7 @@ from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
 MAX_FILE_BYTES = 64 << 20
 MAX_CONFIG_BYTES = 1 << 20
 _DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "int64": "I64"}
-_BUILDERS: dict[str, Callable[..., Prior]] = {counts.KIND: counts.from_file, network.KIND: context.from_file}
+_BUILDERS: dict[str, Callable[..., Prior]] = {counts.KIND: counts.from_file, network.KIND: context.NetworkPrior}
 
 
 class Storable(Protocol):
