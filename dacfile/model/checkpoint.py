@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)  # of a native file
 
-    @property
+    @cached_property  # it hashes every byte, and a load asks twice: for the check, and for the codec's name
     def id(self) -> bytes:
-        """The 16 bytes that name this model in files."""
+        """The 16 bytes that name this model in files; configuration and tensors must not change after it is asked."""
         return model_id(self.config, self.tensors)
 
 
