@@ -102,7 +102,7 @@ def validate(arguments: argparse.Namespace) -> None:
     model = cast(Lapped, load_model(arguments.weights)[0].eval())
     if arguments.prior:
         set_rdo(model, load_prior(arguments.prior))
-    held_out, _ = split_corpus(Corpus(arguments.cache))
+    _, held_out = split_corpus(Corpus(arguments.cache))
     opinions = [name for name in ("pesq", "visqol") if getattr(arguments, name)]
     scores = evaluate(model, held_out, arguments.codebooks, opinions)
     print("\n".join(f"{name:20}{value:8.3f}" for name, value in sorted(scores.items())))

@@ -40,9 +40,8 @@ class Trainer:
     def __init__(self, config: TrainingConfig, corpus: Corpus, device: str = "cpu") -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self.step_number = config, torch.device(device), 0
-        held_out, kept = split_corpus(corpus)
-        self.validation = held_out
-        self.sampler = Sampler(kept, config.sampler, config.seed)
+        training, self.validation = split_corpus(corpus)
+        self.sampler = Sampler(training, config.sampler, config.seed)
         self.model = Lapped(vars(config.model)).to(self.device)
         self.quantizer = QuantizerTrainer(
             self.model.quantizer, config.quantizer_dropout, frozen=config.decoder_only
