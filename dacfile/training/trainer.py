@@ -18,7 +18,7 @@ from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
-from dacfile.training.analytic import start
+from dacfile.training.analytic import initialise
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
@@ -68,7 +68,7 @@ class Trainer:
         samples = torch.from_numpy(self.sampler.batch(segments, self.segment_samples).samples)
         table = noise_tables(numbers.rate, numbers.hop, numbers.noise_frames) if noise is None else noise
         self.model.cpu()
-        start(self.model, samples, table)
+        initialise(self.model, samples, table)
         self.model.to(self.device)
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
@@ -116,8 +116,7 @@ class Trainer:
             losses["loudness"] = self.loudness(estimate[speech], reference[speech]).sum() / len(speech)
         if self.config.similarity_weight:
             losses["similarity"] = self.similarity(estimate, reference)
-        start = self.config.adversarial_from
-        if self.adversary and start is not None and self.step_number >= start:
+        if self.adversary and self.step_number >= (self.config.adversarial_from or 0):
             losses["discriminator"] = self.adversary.judge(estimate, reference)
             losses["adversarial"], losses["matching"] = self.adversary.losses(estimate, reference)
         return losses
