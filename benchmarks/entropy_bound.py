@@ -132,7 +132,9 @@ def main() -> None:
     tell("prior", small, pieces)
     net = Grown(small, options.units)
     print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} million parameters")
-    recipe = Recipe(minutes=options.minutes, rate=2e-3, crops=4, length=576, warm_up=30, average=0.99, patience=20)
+    recipe = Recipe(
+        minutes=options.minutes, learning_rate=2e-3, crops=4, length=576, warm_up=30, ema_decay=0.99, patience=20
+    )
     tell("grown", train_network(load_pieces(options.training), net.config, recipe, progress, net), pieces)
 
 

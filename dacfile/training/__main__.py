@@ -120,7 +120,7 @@ def train_prior(arguments: argparse.Namespace) -> None:
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes,
-        model_id=checkpoint.id, start=start, rate=arguments.rate,
+        model_id=checkpoint.id, start=start, learning_rate=arguments.learning_rate,
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
     command.add_argument("--start", type=Path, help="train this prior further")
-    command.add_argument("--rate", type=float, help="learning rate; default: 0.004, with --start a quarter of that")
+    command.add_argument("--learning-rate", type=float, help="default: 0.004, with --start a quarter of that")
     command.set_defaults(action=train_prior)
 
     command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")

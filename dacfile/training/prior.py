@@ -27,10 +27,10 @@ class Recipe:
     minutes: float = 20.0  # of processor time, so that a busy machine does not spoil the result
     crops: int = 12
     length: int = 192  # frames of a crop
-    rate: float = 4e-3
+    learning_rate: float = 4e-3  # the peak of the schedule
     weight_decay: float = 0.01
     warm_up: int = 100  # steps
-    average: float = 0.998  # of the weights that are kept
+    ema_decay: float = 0.998  # of the exponential moving average of the weights: it is what is judged and kept
     evaluations: int = 20
     patience: int = 3  # evaluations without progress before the learning rate goes down, or training stops
     seed: int = 0
@@ -124,7 +124,7 @@ def train_network(
     evaluate = Evaluator(held, net.config, recipe)
     sampler = Sampler(training, recipe.length, net.config.phases, recipe.seed, net.config.codebooks)
     optimiser = torch.optim.AdamW(
-        net.parameters(), recipe.rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+        net.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
     averaged, best = copy.deepcopy(net), _Best(net, math.inf if start is None else sum(evaluate(start)))
     clock, steps, done, milestone = _Clock(recipe.minutes), 0, 0.0, 0.0
@@ -132,7 +132,7 @@ def train_network(
         done = clock.done()
         bits = _step(net, optimiser, sampler, recipe, steps, done)
         steps += 1
-        _follow(averaged, net, min(recipe.average, 1 - 1 / (steps / 3 + 1)))
+        _follow(averaged, net, min(recipe.ema_decay, 1 - 1 / (steps / 3 + 1)))
         if done < 1 and done < milestone + 1 / recipe.evaluations:
             continue
         milestone = done
@@ -159,7 +159,9 @@ def _step(
 ) -> float:
     for group in optimiser.param_groups:
         group["lr"] = (
-            recipe.rate * min(1.0, (steps + 1) / recipe.warm_up) * (0.02 + 0.98 * math.cos(math.pi / 2 * done) ** 2)
+            recipe.learning_rate
+            * min(1.0, (steps + 1) / recipe.warm_up)
+            * (0.02 + 0.98 * math.cos(math.pi / 2 * done) ** 2)
         )
     if steps % 20 == 0:
         net.choose_exponents()

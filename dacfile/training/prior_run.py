@@ -89,12 +89,12 @@ def train_prior(
     info: dict[str, str] | None = None,
     listen: Callable[[Progress], None] | None = None,
     start: Prior | None = None,
-    rate: float | None = None,
+    learning_rate: float | None = None,
 ) -> Storable:
     """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces.
 
-    `start`: a context-network prior of the same model to train further, which takes a fraction of the time. `rate` is
-    the learning rate; without it a new network's, or a quarter of that for one to train further.
+    `start`: a context-network prior of the same model to train further, which takes a fraction of the time. Without
+    `learning_rate` it is a new network's, or a quarter of that for one to train further.
     """
     training, held = split(pieces)
     tables = count_tables(training, config, config.phases)
@@ -102,7 +102,8 @@ def train_prior(
     step = -(-len(blocks) // MOST_EVALUATED)
     blocks, firsts = blocks[::step], firsts[::step]
     before = restore(start) if isinstance(start, NetworkPrior) else None
-    recipe = Recipe(minutes=minutes, rate=rate or Recipe.rate * (1 if before is None else 0.25))
+    usual = Recipe.learning_rate * (1 if before is None else 0.25)
+    recipe = Recipe(minutes=minutes, learning_rate=learning_rate or usual)
     network = export(train_network(pieces, config, recipe, listen or _tell, before))
     (by_counts, frames), (by_network, _) = (_stored(prior, blocks, firsts) for prior in (tables, network))
     means = [bits.sum() / frames.sum() for bits in (by_counts, by_network)]
@@ -128,12 +129,13 @@ def train_prior_file(
     model_id: bytes | None = None,
     listen: Callable[[Progress], None] | None = None,
     start: Prior | None = None,
-    rate: float | None = None,
+    learning_rate: float | None = None,
 ) -> Storable:
     """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
 
     `phases` is the period at which the model's codes depend on the frame index; `model_id`, 16 bytes, ties the prior to
-    its model. `start` and `rate` are those of `train_prior`. Codebook sizes that are no square get count tables.
+    its model. `start` and `learning_rate` are those of `train_prior`. Codebook sizes that are no square get count
+    tables.
     """
     pieces = load_pieces(codes)
     info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(frames_in(pieces))}
@@ -142,7 +144,7 @@ def train_prior_file(
     prior: Storable
     if has_network(facts):
         config = default_config(facts.codebooks, facts.codebook_size, phases)
-        prior = train_prior(pieces, config, minutes, info, listen, start, rate)
+        prior = train_prior(pieces, config, minutes, info, listen, start, learning_rate)
     else:
         prior = count_tables(pieces, facts, phases, info)
     save_prior(prior, target)

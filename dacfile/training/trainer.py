@@ -165,7 +165,7 @@ class Trainer:
     @torch.no_grad()
     def follow(self) -> None:
         """Move the averaged model towards the trained one."""
-        decay = min(self.config.average, 1 - 1 / (self.step_number + 1))
+        decay = min(self.config.ema_decay, 1 - 1 / (self.step_number + 1))
         trained = self.model.state_dict()
         averaged = self.average.state_dict()
         torch._foreach_lerp_(list(averaged.values()), [trained[name] for name in averaged], 1 - decay)
