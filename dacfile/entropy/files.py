@@ -5,38 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from dacfile.entropy import context, counts, network
+from dacfile.entropy import counts, network
+from dacfile.entropy.context import NetworkPrior
+from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
 from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
 
+StoredPrior: TypeAlias = CountPrior | NetworkPrior  # what a file holds; any other `Prior` stands in front of one
+
 MAX_FILE_BYTES = 64 << 20
 MAX_CONFIG_BYTES = 1 << 20
 _DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "int64": "I64"}
-_BUILDERS: dict[str, Callable[..., Prior]] = {counts.KIND: counts.from_file, network.KIND: context.NetworkPrior}
+_BUILDERS: dict[str, Callable[..., StoredPrior]] = {counts.KIND: counts.from_file, network.KIND: NetworkPrior}
 
 
-class Storable(Protocol):
-    """What `save_prior` needs of a prior."""
-
-    id: bytes
-    config: dict[str, Any]
-    info: dict[str, str]
-    tensors: dict[str, np.ndarray]
-
-
-def save_prior(prior: Storable, path: Path) -> None:
+def save_prior(prior: StoredPrior, path: Path) -> None:
     """Write a prior file."""
     path.write_bytes(prior_bytes(prior))
 
 
-def prior_bytes(prior: Storable) -> bytes:
+def prior_bytes(prior: StoredPrior) -> bytes:
     """Return the bytes of a prior file; `config` and `id` go into the metadata beside the free `info` texts.
 
     The header is written here in sorted order because the safetensors library's order differs from call to call, and
@@ -57,7 +52,7 @@ def prior_bytes(prior: Storable) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
-def load_prior(path: Path | str) -> Prior:
+def load_prior(path: Path | str) -> StoredPrior:
     """Read a prior file and check its hash.
 
     Raises PriorNotFound (no such file) or UnsafeWeights (not a prior file, damaged, or of an unknown kind).

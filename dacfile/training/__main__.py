@@ -48,7 +48,7 @@ import torch
 from dacfile.codec import fastest
 from dacfile.entropy import Prior, load_prior
 from dacfile.entropy.context import NetworkPrior
-from dacfile.entropy.files import Storable, save_prior
+from dacfile.entropy.files import save_prior
 from dacfile.folders import PRIOR_SUFFIX
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
@@ -132,7 +132,7 @@ def set_rdo(model: Lapped, prior: Prior) -> None:
 
 def tie(arguments: argparse.Namespace) -> None:
     """Say in a prior that it belongs to some weights, under their name, and how codes are to be chosen by it."""
-    prior = cast(Storable, load_prior(arguments.prior))
+    prior = load_prior(arguments.prior)
     name = arguments.weights.stem
     prior.info = {**prior.info, "name": name, "model": load_model(arguments.weights)[1].id.hex()}
     if arguments.rdo is not None:

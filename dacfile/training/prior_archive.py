@@ -13,9 +13,8 @@ import numpy as np
 
 from dacfile.blocks import CodedBlock, decode_codes
 from dacfile.container import Reader
-from dacfile.entropy import Prior
+from dacfile.entropy import Prior, StoredPrior
 from dacfile.entropy.context import NetworkPrior
-from dacfile.entropy.files import Storable
 from dacfile.entropy.prior import Codebooks
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.installed import prior_of
@@ -96,7 +95,7 @@ def train_on_pieces(
     minutes: float,
     start: Prior | None = None,
     listen: Callable[[Progress], None] | None = None,
-) -> Storable:
+) -> StoredPrior:
     """Return a prior learned in at most `minutes` of processor time, or count tables if they code better.
 
     Without any minutes it is count tables.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dacfile.entropy import Prior, encode_blocks
+from dacfile.entropy import Prior, StoredPrior, encode_blocks
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.counts import CountPrior
-from dacfile.entropy.files import Storable, save_prior
+from dacfile.entropy.files import save_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.entropy.prior import Codebooks
 from dacfile.folders import PRIOR_SUFFIX
@@ -90,7 +90,7 @@ def train_prior(
     listen: Callable[[Progress], None] | None = None,
     start: Prior | None = None,
     learning_rate: float | None = None,
-) -> Storable:
+) -> StoredPrior:
     """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces.
 
     `start`: a context-network prior of the same model to train further, which takes a fraction of the time. Without
@@ -108,7 +108,7 @@ def train_prior(
     (by_counts, frames), (by_network, _) = (_stored(prior, blocks, firsts) for prior in (tables, network))
     means = [bits.sum() / frames.sum() for bits in (by_counts, by_network)]
     log.info("held out, bits a code: counts %.3f, network %.3f", *means)
-    best: Storable = network if by_network.sum() < by_counts.sum() else tables
+    best: StoredPrior = network if by_network.sum() < by_counts.sum() else tables
     bits = (by_network if best is network else by_counts) / frames
     best.info = {**(info or {}), "held_out_bits": json.dumps([round(float(b), 3) for b in bits])}
     return best
@@ -130,7 +130,7 @@ def train_prior_file(
     listen: Callable[[Progress], None] | None = None,
     start: Prior | None = None,
     learning_rate: float | None = None,
-) -> Storable:
+) -> StoredPrior:
     """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
 
     `phases` is the period at which the model's codes depend on the frame index; `model_id`, 16 bytes, ties the prior to
@@ -141,7 +141,7 @@ def train_prior_file(
     info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(frames_in(pieces))}
     if model_id is not None:
         info["model"] = model_id.hex()
-    prior: Storable
+    prior: StoredPrior
     if has_network(facts):
         config = default_config(facts.codebooks, facts.codebook_size, phases)
         prior = train_prior(pieces, config, minutes, info, listen, start, learning_rate)
