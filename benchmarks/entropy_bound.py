@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.entropy.files import load_prior
-from dacfile.training.prior import Progress, Recipe, train_network
+from dacfile.training.prior import Evaluation, Recipe, train_network
 from dacfile.training.prior_data import MISSING, Piece, load_pieces
 from dacfile.training.prior_export import restore
 from dacfile.training.prior_net import LIMIT, UNIT, Layer, PriorNet, activation, quantised
@@ -113,7 +113,7 @@ def tell(title: str, net: PriorNet, pieces: Sequence[Piece]) -> None:
         print(f"{title}, {name:6} " + " ".join(f"{b:6.3f}" for b in bits) + f"  mean {bits.mean():.3f}", flush=True)
 
 
-def progress(state: Progress) -> None:
+def show(state: Evaluation) -> None:
     """Print how training goes on."""
     print(f"{state.done:4.0%}, step {state.steps}: held out {np.mean(state.bits):.3f} bits a code", flush=True)
 
@@ -135,7 +135,7 @@ def main() -> None:
     recipe = Recipe(
         minutes=options.minutes, learning_rate=2e-3, crops=4, length=576, warm_up=30, ema_decay=0.99, patience=20
     )
-    tell("grown", train_network(load_pieces(options.training), net.config, recipe, progress, net), pieces)
+    tell("grown", train_network(load_pieces(options.training), net.config, recipe, show, net), pieces)
 
 
 if __name__ == "__main__":

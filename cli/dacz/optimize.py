@@ -105,9 +105,9 @@ class _Run:
         start = default_prior(entry.name, entry.id)
         stored = sum(path.stat().st_size for path in paths if path not in self.left_out)
         hopeless = start is not None and stored <= len(prior_bytes(start)) and not self.always
-        name, listen = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
+        name, on_evaluation = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
         minutes = 0 if hopeless else self.minutes  # files smaller than a network: tables may pay, a network cannot
-        prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, listen)
+        prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, on_evaluation)
         self._apply(entry, saving(paths, prior), prior, len(prior_bytes(prior)))
 
     def _apply(self, entry: ModelEntry, found: Saving, prior: StoredPrior, cost: int) -> None:

@@ -37,13 +37,13 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What a listener hears at every evaluation; `bits` is held-out bits a code, layer by layer."""
+class Evaluation:
+    """How far training has come when the network was judged."""
 
-    done: float
+    done: float  # share of the schedule
     steps: int
-    training_bits: float
-    bits: tuple[float, ...]
+    training_bits: float  # a code, in the last step
+    bits: tuple[float, ...]  # a held-out code, layer by layer
 
 
 class Evaluator:
@@ -110,7 +110,7 @@ def train_network(
     pieces: Sequence[Piece],
     config: NetworkConfig,
     recipe: Recipe = Recipe(),
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
     start: PriorNet | None = None,
 ) -> PriorNet:
     """Return the network that did best on held-out pieces; takes `recipe.minutes` of processor time at most.
@@ -138,8 +138,8 @@ def train_network(
         milestone = done
         held_bits = evaluate(averaged)
         best.offer(averaged, sum(held_bits))
-        if listen:
-            listen(Progress(done, steps, bits, held_bits))
+        if on_evaluation:
+            on_evaluation(Evaluation(done, steps, bits, held_bits))
         if best.stale == recipe.patience and done < COOL_DOWN:
             clock.skip_to(COOL_DOWN)
             best.stale = 0

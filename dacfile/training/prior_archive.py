@@ -18,7 +18,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.prior import Codebooks
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.installed import prior_of
-from dacfile.training.prior import Progress
+from dacfile.training.prior import Evaluation
 from dacfile.training.prior_data import Piece, frames_in
 from dacfile.training.prior_run import count_tables, default_config, has_network, train_prior
 
@@ -94,7 +94,7 @@ def train_on_pieces(
     name: str,
     minutes: float,
     start: Prior | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
 ) -> StoredPrior:
     """Return a prior learned in at most `minutes` of processor time, or count tables if they code better.
 
@@ -112,5 +112,5 @@ def train_on_pieces(
     pieces, minutes = cut(pieces), enough_minutes(frames, minutes)
     config = default_config(facts.codebooks, facts.codebook_size)
     if isinstance(start, NetworkPrior) and start.codebooks == facts.codebooks:
-        return train_prior(pieces, start.sizes, minutes, info, listen, start)
-    return train_prior(pieces, config, minutes, info, listen)
+        return train_prior(pieces, start.sizes, minutes, info, on_evaluation, start)
+    return train_prior(pieces, config, minutes, info, on_evaluation)

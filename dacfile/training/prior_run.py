@@ -18,7 +18,7 @@ from dacfile.entropy.files import save_prior
 from dacfile.entropy.network import NetworkConfig
 from dacfile.entropy.prior import Codebooks
 from dacfile.folders import PRIOR_SUFFIX
-from dacfile.training.prior import Progress, Recipe, train_network
+from dacfile.training.prior import Evaluation, Recipe, train_network
 from dacfile.training.prior_counts import train_count_prior
 from dacfile.training.prior_data import Piece, channels_of, frames_in, load_pieces, split
 from dacfile.training.prior_export import export, restore
@@ -87,7 +87,7 @@ def train_prior(
     config: NetworkConfig,
     minutes: float,
     info: dict[str, str] | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
     start: Prior | None = None,
     learning_rate: float | None = None,
 ) -> StoredPrior:
@@ -104,7 +104,7 @@ def train_prior(
     before = restore(start) if isinstance(start, NetworkPrior) else None
     usual = Recipe.learning_rate * (1 if before is None else 0.25)
     recipe = Recipe(minutes=minutes, learning_rate=learning_rate or usual)
-    network = export(train_network(pieces, config, recipe, listen or _tell, before))
+    network = export(train_network(pieces, config, recipe, on_evaluation or _tell, before))
     (by_counts, frames), (by_network, _) = (_stored(prior, blocks, firsts) for prior in (tables, network))
     means = [bits.sum() / frames.sum() for bits in (by_counts, by_network)]
     log.info("held out, bits a code: counts %.3f, network %.3f", *means)
@@ -114,10 +114,10 @@ def train_prior(
     return best
 
 
-def _tell(progress: Progress) -> None:
-    mean = sum(progress.bits) / len(progress.bits)
+def _tell(found: Evaluation) -> None:
+    mean = sum(found.bits) / len(found.bits)
     message = "%3.0f %%, step %d: training %.3f, held out %.3f bits a code"
-    log.info(message, 100 * progress.done, progress.steps, progress.training_bits, mean)
+    log.info(message, 100 * found.done, found.steps, found.training_bits, mean)
 
 
 def train_prior_file(
@@ -127,7 +127,7 @@ def train_prior_file(
     minutes: float = 20.0,
     phases: int = 1,
     model_id: bytes | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
     start: Prior | None = None,
     learning_rate: float | None = None,
 ) -> StoredPrior:
@@ -144,7 +144,7 @@ def train_prior_file(
     prior: StoredPrior
     if has_network(facts):
         config = default_config(facts.codebooks, facts.codebook_size, phases)
-        prior = train_prior(pieces, config, minutes, info, listen, start, learning_rate)
+        prior = train_prior(pieces, config, minutes, info, on_evaluation, start, learning_rate)
     else:
         prior = count_tables(pieces, facts, phases, info)
     save_prior(prior, target)
