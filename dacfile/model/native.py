@@ -16,7 +16,7 @@ from dacfile.errors import ModelNotFound, UnsafeWeights
 
 FORMAT = "dacfile-model-1"
 MAX_HEADER_BYTES = 16 << 20  # the published networks have 600 tensors, 60 kB of header
-PEOPLE_KEYS = ("description", "licence", "source")
+CARD_KEYS = ("description", "licence", "source")  # of the model card: metadata for people
 
 
 @dataclass(frozen=True)

@@ -223,9 +223,9 @@ def add_prior_commands(commands: Commands) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the weights of a run as a native file."""
-    people = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
+    card = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
     towards = arguments.towards / CHECKPOINT if arguments.towards else None
-    export_weights(arguments.run / CHECKPOINT, arguments.target, people, towards, arguments.share)
+    export_weights(arguments.run / CHECKPOINT, arguments.target, card, towards, arguments.share)
 
 
 def main() -> None:

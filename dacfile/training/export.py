@@ -23,7 +23,7 @@ DECODER = "decoder."  # what the names of its weights begin with
 
 
 def export_weights(
-    checkpoint: Path, target: Path, people: Mapping[str, str], towards: Path | None = None, share: float = 0.5
+    checkpoint: Path, target: Path, card: Mapping[str, str], towards: Path | None = None, share: float = 0.5
 ) -> bytes:
     """Write the averaged weights of a checkpoint as a native weights file; return the model's id.
 
@@ -34,7 +34,7 @@ def export_weights(
     if towards is not None:
         other = torch.load(towards, map_location="cpu", weights_only=True)
         _mix_decoders(state["average"], other["average"], share)
-    return save_native(target, state["config"], state["average"], people)
+    return save_native(target, state["config"], state["average"], card)
 
 
 def _mix_decoders(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float) -> None:
