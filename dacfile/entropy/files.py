@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
 from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
+from dacfile.safetensors_file import StoredTensor, write
 
 StoredPrior: TypeAlias = CountPrior | NetworkPrior  # what a file holds; any other `Prior` stands in front of one
 
@@ -32,24 +34,22 @@ def save_prior(prior: StoredPrior, path: Path) -> None:
 
 
 def prior_bytes(prior: StoredPrior) -> bytes:
-    """Return the bytes of a prior file; `config` and `id` go into the metadata beside the free `info` texts.
-
-    The header is written here in sorted order because the safetensors library's order differs from call to call, and
-    the same prior should always be the same file.
-    """
+    """Return the bytes of a prior file; `config` and `id` go into the metadata beside the free `info` texts."""
     config = json.dumps(prior.config, sort_keys=True, separators=(",", ":"))
-    header: dict[str, Any] = {
-        "__metadata__": dict(sorted({**prior.info, "config": config, "id": prior.id.hex()}.items()))
-    }
-    data = b""
-    for name, tensor in sorted(prior.tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        raw = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes()
-        span = [len(data), len(data) + len(raw)]
-        header[name] = {"dtype": _DTYPES[tensor.dtype.name], "shape": list(tensor.shape), "data_offsets": span}
-        data += raw
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data
+    # Wide types first, as the safetensors library has them: every tensor lies at a multiple of its type's size.
+    ordered = sorted(prior.tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    stream = BytesIO()
+    write(
+        stream,
+        {name: _stored(tensor) for name, tensor in ordered},
+        {**prior.info, "config": config, "id": prior.id.hex()},
+    )
+    return stream.getvalue()
+
+
+def _stored(tensor: np.ndarray) -> StoredTensor:
+    data = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes()
+    return StoredTensor(_DTYPES[tensor.dtype.name], tensor.shape, data)
 
 
 def load_prior(path: Path | str) -> StoredPrior:
@@ -87,6 +87,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a safetensors file ({} if there is none). Raises UnsafeWeights."""
+    # The library's reader, not that of models: it sees that a file is cut off, and such a prior must be passed over.
     try:
         with safe_open(path, "np") as file:
             return dict(file.metadata() or {})

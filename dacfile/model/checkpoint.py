@@ -27,8 +27,9 @@ from dacfile.model.base import Config, Model, build
 from dacfile.model.dac import DacConfig
 from dacfile.model.facts import Facts
 from dacfile.model.layouts import canonical, fold, infer_config
-from dacfile.model.native import CARD_KEYS, FORMAT, StoredTensor, canonical_json, read_metadata, write
+from dacfile.model.native import CARD_KEYS, FORMAT, canonical_json, read_metadata
 from dacfile.model.picklefile import check_torch_file, sniff
+from dacfile.safetensors_file import StoredTensor, write
 
 MAX_FILE_BYTES = 4 << 30  # a network of 76 M parameters is 300 MB
 _DTYPES = {
@@ -276,7 +277,10 @@ def save_native(
         "id": name.hex(),
         **{key: value for key, value in (card or {}).items() if key in CARD_KEYS},
     }
-    raw = {key: StoredTensor(_dtype(key, value), tuple(value.shape), _bytes(value)) for key, value in stored.items()}
+    raw = {
+        key: StoredTensor(_dtype(key, value), tuple(value.shape), _bytes(value))
+        for key, value in sorted(stored.items())
+    }
     with AtomicFile(path, overwrite=overwrite) as stream:
         write(stream, raw, metadata)
     return name
