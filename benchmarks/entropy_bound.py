@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.entropy.files import load_prior
-from dacfile.training.prior import Progress, Recipe, train_network
+from dacfile.training.prior import Evaluation, Recipe, train_network
 from dacfile.training.prior_data import MISSING, Piece, load_pieces
 from dacfile.training.prior_export import restore
 from dacfile.training.prior_net import LIMIT, UNIT, Layer, PriorNet, activation, quantised
 from dacfile.training.prior_run import blocks_of
 
-NAT = 1 / math.log(2)
+BITS_PER_NAT = 1 / math.log(2)
 HALF_LIVES = (8, 70)  # frames: of the memories of a layer's own codes
 REACH = 64  # frames to both sides over which the layers before are averaged
 # What reads units, and along which dimension: it starts at zero for units that are added.
@@ -103,7 +103,7 @@ def judged(net: PriorNet, pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
             phase = torch.zeros(1, codes.shape[2], dtype=torch.int64)
             nats, states = net(codes, phase, states, keep_last=True)
             total, count = totals.get(name, (torch.zeros(depth), torch.zeros(depth)))
-            totals[name] = total + nats * NAT, count + (codes != MISSING).sum((0, 2))
+            totals[name] = total + nats * BITS_PER_NAT, count + (codes != MISSING).sum((0, 2))
     return {name: (total / count.clamp(min=1)).numpy() for name, (total, count) in totals.items()}
 
 
@@ -113,7 +113,7 @@ def tell(title: str, net: PriorNet, pieces: Sequence[Piece]) -> None:
         print(f"{title}, {name:6} " + " ".join(f"{b:6.3f}" for b in bits) + f"  mean {bits.mean():.3f}", flush=True)
 
 
-def progress(state: Progress) -> None:
+def show(state: Evaluation) -> None:
     """Print how training goes on."""
     print(f"{state.done:4.0%}, step {state.steps}: held out {np.mean(state.bits):.3f} bits a code", flush=True)
 
@@ -132,8 +132,10 @@ def main() -> None:
     tell("prior", small, pieces)
     net = Grown(small, options.units)
     print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.1f} million parameters")
-    recipe = Recipe(minutes=options.minutes, rate=2e-3, crops=4, length=576, warm_up=30, average=0.99, patience=20)
-    tell("grown", train_network(load_pieces(options.training), net.config, recipe, progress, net), pieces)
+    recipe = Recipe(
+        minutes=options.minutes, learning_rate=2e-3, crops=4, length=576, warm_up=30, ema_decay=0.99, patience=20
+    )
+    tell("grown", train_network(load_pieces(options.training), net.config, recipe, show, net), pieces)
 
 
 if __name__ == "__main__":

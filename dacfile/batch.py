@@ -221,7 +221,7 @@ class _Compress:
         from dacfile.installed import default_prior
 
         codec = self.codecs.for_source(self.settings.model, lambda: rate_of(source))
-        prior = default_prior(codec.name, codec.id) if self.settings.prior else None
+        prior: Prior | None = default_prior(codec.name, codec.id) if self.settings.prior else None
         prior = prior and self.coders.remote(prior)
         begin = time.monotonic()
         done = compress_file(source, stream, codec, prior, self.settings.options, progress)

@@ -17,7 +17,7 @@ import numpy as np
 
 from dacfile.entropy import Prior
 from dacfile.entropy.prior import Known
-from dacfile.stream import WindowCodec
+from dacfile.stream import WindowCodec, WindowDecoder, WindowEncoder
 
 FEW_BLOCKS = 8  # a file with more keeps its own calls busy enough
 
@@ -99,7 +99,7 @@ class SharedCodec:
 
     def __init__(self, codec: WindowCodec, *others: WindowCodec) -> None:
         self.facts, self.name, self.id = codec.facts, codec.name, codec.id
-        self.batch = getattr(codec, "batch", 1)
+        self.batch = codec.batch
         self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
         copies = (codec, *others) * getattr(codec, "in_flight", 1)
         self.copies = len(copies)
@@ -115,12 +115,12 @@ class SharedCodec:
         return self._decode(codes.shape[1:], (codes, first_frames, channels))
 
 
-def _encode_all(codec: WindowCodec, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def _encode_all(codec: WindowEncoder, inputs: list[np.ndarray]) -> list[np.ndarray]:
     codes = codec.encode_windows(np.concatenate(inputs))
     return _split(codes, [len(x) for x in inputs])
 
 
-def _decode_all(codec: WindowCodec, inputs: list[_Windows]) -> list[np.ndarray]:
+def _decode_all(codec: WindowDecoder, inputs: list[_Windows]) -> list[np.ndarray]:
     first_frames = [first for _, firsts, _ in inputs for first in firsts]
     channels = [channel for _, _, numbers in inputs for channel in numbers]
     samples = codec.decode_windows(np.concatenate([codes for codes, _, _ in inputs]), first_frames, channels)

@@ -15,7 +15,7 @@ from dacfile.entropy import Prior
 from dacfile.errors import StructureError, UsageError
 from dacfile.model.facts import SIDE, Facts
 from dacfile.pieces import piece_frames, regroup
-from dacfile.stream import StreamDecoder, WindowCodec, check_model
+from dacfile.stream import StreamDecoder, WindowCodec, WindowDecoder, check_model
 from dacfile.windows import ABSENT, frames_for
 
 
@@ -29,17 +29,12 @@ class Span:
     same: bool
 
 
-class Sparse:
-    """A codec that does not run the network for windows without codes, and knows the side channel of a file."""
+class FileWindowDecoder:
+    """Decode the windows of a file: those without codes to zeros, no network runs; channel 1 of mid/side as SIDE."""
 
-    def __init__(self, codec: WindowCodec, mid_side: bool) -> None:
+    def __init__(self, codec: WindowDecoder, mid_side: bool) -> None:
         self._codec, self._mid_side = codec, mid_side
-        self.facts, self.name, self.id = codec.facts, codec.name, codec.id
-        self.batch = getattr(codec, "batch", 1)
-
-    def encode_windows(self, x: np.ndarray) -> np.ndarray:
-        """Encode as the codec does."""
-        return self._codec.encode_windows(x)
+        self.facts, self.batch = codec.facts, codec.batch
 
     def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Decode as the codec does, but windows without any code to zeros."""
@@ -76,7 +71,7 @@ class Decoder:
             raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
         self.reader, self.head = reader, reader.head
         self._mid_side = self.head.transform == TRANSFORM_MID_SIDE
-        self._codec, self._prior, self._codebooks = Sparse(codec, self._mid_side), prior, codebooks
+        self._codec, self._prior, self._codebooks = FileWindowDecoder(codec, self._mid_side), prior, codebooks
 
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Yield the source's samples [start, stop), float32 [n, C], at its own rate.

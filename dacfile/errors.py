@@ -105,12 +105,12 @@ class PriorNotFound(DaczError):
 
 
 class ModelMismatch(DaczError):
-    """Weights were found, but their hash or their facts (rate, hop, codebooks, size) are not the expected ones."""
+    """A model or prior that does not fit: another hash, other facts or codebooks, tensors of another network, NaN."""
 
     exit_code = 5
 
 
 class UnsafeWeights(DaczError):
-    """A weights file that holds, or needs for loading, anything but plain tensors."""
+    """A refused weights or prior file: more than plain tensors, damaged, too large, or breaking its own rules."""
 
     exit_code = 5

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dacfile.combine import SharedCodec
 from dacfile.container import CODER_RAW, Head
-from dacfile.entropy import Prior, find_prior, load_prior, prior_files
+from dacfile.entropy import Prior, StoredPrior, find_prior, load_prior, prior_files
 from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, PriorNotFound, UsageError
 from dacfile.folders import PRIOR_SUFFIX
@@ -168,14 +168,14 @@ def folders_above(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     return tuple(place for place in places if place.is_dir())
 
 
-def default_prior(name: str, model_id: bytes) -> Prior | None:
+def default_prior(name: str, model_id: bytes) -> StoredPrior | None:
     """Return the prior to compress with: the one made for this model id, or lying beside the model; else None."""
     with _loading_prior:
         return _cached_default(name, model_id)
 
 
 @lru_cache(maxsize=8)
-def _cached_default(name: str, model_id: bytes) -> Prior | None:
+def _cached_default(name: str, model_id: bytes) -> StoredPrior | None:
     for path, metadata in prior_files():
         if metadata.get("model") == model_id.hex() or ("model" not in metadata and path.name == name + PRIOR_SUFFIX):
             return load_prior(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dacfile.atomic import AtomicFile
 from dacfile.container import Reader
-from dacfile.entropy import Prior, load_prior
-from dacfile.entropy.files import Storable, prior_bytes, read_metadata
+from dacfile.entropy import Prior, StoredPrior, load_prior
+from dacfile.entropy.files import prior_bytes, read_metadata
 from dacfile.errors import DaczError
 from dacfile.folders import PRIOR_SUFFIX, user_folder
 from dacfile.installed import PRIOR_FOLDER
@@ -41,7 +41,7 @@ def saving(paths: Iterable[Path], prior: Prior) -> Saving:
     return Saving(tuple(found), stored, saved)
 
 
-def own_prior(folder: Path, model_id: bytes) -> Prior | None:
+def own_prior(folder: Path, model_id: bytes) -> StoredPrior | None:
     """Return the newest prior of this model that the archive keeps, None if there is none that can be read."""
     place = folder / PRIOR_FOLDER
     for path in sorted(place.glob("*" + PRIOR_SUFFIX), key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -66,7 +66,7 @@ def not_coded_with(paths: Sequence[Path], prior: Prior) -> list[Path]:
     return found
 
 
-def install(folder: Path, prior: Storable) -> Path:
+def install(folder: Path, prior: StoredPrior) -> Path:
     """Write a prior, named by its id, into the user's store and into the `.dacz` folder of an archive.
 
     Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read.

@@ -6,18 +6,15 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dacfile.stream import WindowCodec
+from dacfile.stream import Windowed
 from dacfile.windows import default_size
 
 PIECE_VALUES = 1 << 24  # samples of all channels: 64 MiB of float32
 
 
-def piece_frames(codec: WindowCodec, context: int, channels: int) -> int:
-    """Return the frames of one piece; `context` is that of the encoder or the decoder.
-
-    A codec may say with an attribute `batch` how many windows it likes; without it, one.
-    """
-    windows = -(-getattr(codec, "batch", 1) // channels)
+def piece_frames(codec: Windowed, context: int, channels: int) -> int:
+    """Return the frames of one piece; `context` is that of the encoder or the decoder, in frames."""
+    windows = -(-codec.batch // channels)
     budget = PIECE_VALUES // (codec.facts.hop * channels)
     return max(min(windows * default_size(context), budget), 1)
 

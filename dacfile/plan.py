@@ -71,7 +71,7 @@ class Rules:
 
 @dataclass
 class Plan:
-    """What a run will do; `roots` are the inputs as given."""
+    """What a run will do: files to make, files left out on purpose, inputs that cannot be done."""
 
     tasks: list[Task] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)

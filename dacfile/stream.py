@@ -17,18 +17,32 @@ if TYPE_CHECKING:
 Job = TypeVar("Job", EncodeJob, DecodeJob)
 
 
-class WindowCodec(Protocol):
-    """What coding in windows needs of a codec; `dacfile.codec.Codec` is the real one."""
+class Windowed(Protocol):
+    """What cutting into windows needs to know of a codec, in either direction."""
 
     facts: Facts
-    name: str
-    id: bytes  # 16 bytes
+    batch: int  # windows it takes in one call; 1: one by one
+
+
+class WindowEncoder(Windowed, Protocol):
+    """What encodes windows."""
 
     def encode_windows(self, x: np.ndarray) -> np.ndarray:
         """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
 
+
+class WindowDecoder(Windowed, Protocol):
+    """What decodes windows."""
+
     def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
+
+
+class WindowCodec(WindowEncoder, WindowDecoder, Protocol):
+    """A model that codes windows both ways; `dacfile.codec.Codec` is the real one."""
+
+    name: str
+    id: bytes  # 16 bytes
 
 
 def check_model(head: Head, codec: WindowCodec) -> None:
@@ -41,13 +55,13 @@ def check_model(head: Head, codec: WindowCodec) -> None:
         raise ModelMismatch(f"the model {codec.name} has another rate, hop or codebooks than the file says")
 
 
-def encode_jobs(codec: WindowCodec, jobs: Sequence[EncodeJob]) -> list[np.ndarray]:
+def encode_jobs(codec: WindowEncoder, jobs: Sequence[EncodeJob]) -> list[np.ndarray]:
     """Encode jobs of any number of files; return the kept codes of each, uint16 [C, K, kept frames].
 
-    Jobs of equal window length make one batch. A codec without an attribute `batch` above 1 takes windows one by one:
-    then no window need be as long as the others.
+    Jobs of equal window length make one batch. Where the codec takes windows one by one, none need be as long as the
+    others.
     """
-    jobs = jobs if _in_batches(codec) else [job.shortened(codec.facts) for job in jobs]
+    jobs = jobs if codec.batch > 1 else [job.shortened(codec.facts) for job in jobs]
 
     def run(group: list[EncodeJob]) -> np.ndarray:
         return codec.encode_windows(np.concatenate([job.samples for job in group]))
@@ -56,12 +70,12 @@ def encode_jobs(codec: WindowCodec, jobs: Sequence[EncodeJob]) -> list[np.ndarra
     return [codes[..., job.keep] for job, codes in zip(jobs, outputs, strict=True)]
 
 
-def decode_jobs(codec: WindowCodec, jobs: Sequence[DecodeJob]) -> list[np.ndarray]:
+def decode_jobs(codec: WindowDecoder, jobs: Sequence[DecodeJob]) -> list[np.ndarray]:
     """Decode jobs of any number of files; return the kept samples of each, float32 [kept samples, C].
 
     Jobs of equal window length and depth make one batch; see `encode_jobs` for codecs that take them one by one.
     """
-    jobs = jobs if _in_batches(codec) else [job.shortened(codec.facts) for job in jobs]
+    jobs = jobs if codec.batch > 1 else [job.shortened(codec.facts) for job in jobs]
 
     def run(group: list[DecodeJob]) -> np.ndarray:
         counts = [len(job.codes) for job in group]
@@ -71,10 +85,6 @@ def decode_jobs(codec: WindowCodec, jobs: Sequence[DecodeJob]) -> list[np.ndarra
 
     outputs = _in_groups(jobs, lambda job: job.codes.shape[1:], run, lambda job: len(job.codes))
     return [samples[:, job.keep].T for job, samples in zip(jobs, outputs, strict=True)]
-
-
-def _in_batches(codec: WindowCodec) -> bool:
-    return getattr(codec, "batch", 1) > 1
 
 
 def _in_groups(
@@ -98,7 +108,7 @@ def _in_groups(
 class StreamEncoder:
     """Encode one file whose samples arrive in pieces; memory holds about one window."""
 
-    def __init__(self, codec: WindowCodec, channels: int, window: int = 0) -> None:
+    def __init__(self, codec: WindowEncoder, channels: int, window: int = 0) -> None:
         self.codec = codec
         self.channels = channels
         self._buffer = EncodeBuffer(codec.facts, channels, window)
@@ -127,7 +137,7 @@ class StreamDecoder:
 
     def __init__(
         self,
-        codec: WindowCodec,
+        codec: WindowDecoder,
         channels: int,
         total_samples: int | None,
         first_frame: int = 0,

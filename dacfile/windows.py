@@ -1,10 +1,10 @@
-"""Cut channels into windows that code exactly as the whole file would: plans and buffers, numpy only.
+"""Cut channels into windows that code exactly as the whole file would: a buffer for each direction, numpy only.
 
 A window sees `context` frames more than it keeps on each side, except at the ends of the file, where the network's own
 zero padding is what whole-file coding has too. All windows of a file with more than `size` frames are `size` frames
 long (the last one is moved back to end with the file), so that windows of many files make one batch. Shorter files
 are one window.
-The streaming buffers below cut at the same places as `plan`, so results never depend on how the input arrived.
+The buffers cut at places that only the number of frames decides, so results never depend on how the input arrived.
 """
 
 from __future__ import annotations
@@ -48,21 +48,6 @@ def check_size(size: int, context: int) -> None:
     """Raise UsageError when windows of `size` frames would keep nothing."""
     if size <= 2 * context:
         raise UsageError(f"windows of {size} frames are too short, the model needs more than {2 * context}")
-
-
-def plan(frames: int, size: int, context: int) -> Iterator[Window]:
-    """Yield the windows of a file of `frames` frames, first to last.
-
-    Raises UsageError when `size` frames are not more than twice `context`.
-    """
-    check_size(size, context)
-    start = keep = 0
-    while frames - start > size:
-        window = inner_window(start, keep, size, context)
-        yield window
-        start, keep = window.keep_stop - context, window.keep_stop
-    if frames > 0:
-        yield last_window(frames, keep, size)
 
 
 def inner_window(start: int, keep: int, size: int, context: int) -> Window:

@@ -22,6 +22,7 @@ class StubCodec:
         self.facts = Facts("dac", rate, hop, codebooks, 64, lead, tail, encoder_context=2, decoder_context=2)
         self.name = "stub"
         self.id = bytes(range(16))
+        self.batch = 1
         self.calls: list[tuple[str, tuple[int, ...]]] = []  # what was asked, for tests of batching
 
     @property

@@ -11,7 +11,7 @@ from stub_codec import StubCodec
 from dacfile.errors import UsageError
 from dacfile.model.facts import Facts
 from dacfile.stream import StreamDecoder, StreamEncoder, decode_jobs, encode_jobs
-from dacfile.windows import ABSENT, DecodeJob, EncodeBuffer, EncodeJob, frames_for, plan
+from dacfile.windows import ABSENT, DecodeJob, EncodeBuffer, EncodeJob, frames_for
 
 SHAPES = [(16, 5, 3), (16, 0, 0), (16, 0, 8), (16, 16, 16), (1, 0, 0)]  # hop, lead, tail
 LENGTHS = [0, 1, 13, 15, 16, 17, 79, 80, 81, 500, 1003]
@@ -38,21 +38,26 @@ def whole_samples(codec: StubCodec, codes: np.ndarray, samples: int) -> np.ndarr
     return codec.decode_windows(codes, [0] * channels, range(channels))[:, :samples].T
 
 
+def facts_with(context: int) -> Facts:
+    """Return facts where every sample is a frame."""
+    return Facts("stub", 8000, 1, 3, 64, 0, 0, context, context)
+
+
 @given(frames=st.integers(0, 200), context=st.integers(0, 6), extra=st.integers(1, 40))
-def test_plan_keeps_every_frame_once_with_context(frames: int, context: int, extra: int) -> None:
+def test_jobs_keep_every_frame_once_with_context(frames: int, context: int, extra: int) -> None:
     size = 2 * context + extra
-    windows = list(plan(frames, size, context))
-    kept = [frame for window in windows for frame in range(window.keep_start, window.keep_stop)]
-    assert kept == list(range(frames))
-    for window in windows:
-        assert window.stop - window.start == min(size, frames)
-        assert window.start == 0 or window.keep_start - window.start >= context
-        assert window.stop == frames or window.stop - window.keep_stop >= context
+    buffer = EncodeBuffer(facts_with(context), 1, size)
+    jobs = buffer.push(np.arange(frames)[:, None]) + buffer.finish()
+    assert [frame for job in jobs for frame in job.samples[0, job.keep]] == list(range(frames))
+    for job in jobs:
+        assert job.samples.shape == (1, min(size, frames))
+        assert job is jobs[0] or job.keep.start >= context
+        assert job is jobs[-1] or size - job.keep.stop >= context
 
 
-def test_plan_refuses_windows_that_are_all_context() -> None:
+def test_windows_that_are_all_context_are_refused() -> None:
     with pytest.raises(UsageError, match="more than 8"):
-        list(plan(100, 8, 4))
+        EncodeBuffer(facts_with(4), 1, 8)
 
 
 @pytest.mark.parametrize(("hop", "lead", "tail"), SHAPES)

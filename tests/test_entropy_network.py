@@ -220,6 +220,15 @@ def test_impossible_configurations_are_refused(change: dict[str, object]) -> Non
         network.parse_config({**random_prior().config, **change})
 
 
+@pytest.mark.parametrize("key", ["exponents", "own_past", "width"])
+def test_a_file_with_an_incomplete_configuration_is_refused(key: str, tmp_path: Path) -> None:
+    prior = random_prior()
+    del prior.config[key]
+    save_prior(prior, tmp_path / "a.prior.safetensors")
+    with pytest.raises(UnsafeWeights, match=key):
+        load_prior(tmp_path / "a.prior.safetensors")
+
+
 def test_small_case_has_every_feature() -> None:
     assert SMALL.phases == 2
     assert SMALL.own_past

@@ -28,12 +28,12 @@ def test_regrouping_keeps_everything_in_order(lengths: list[int], size: int, axi
 @pytest.mark.parametrize(("batch", "channels", "windows"), [(1, 1, 1), (1, 6, 1), (64, 1, 64), (64, 2, 32), (7, 2, 4)])
 def test_pieces_fill_a_batch(batch: int, channels: int, windows: int) -> None:
     codec = StubCodec()
-    codec.batch = batch  # type: ignore[attr-defined]
+    codec.batch = batch
     assert piece_frames(codec, 10, channels) == windows * default_size(10)
 
 
 def test_pieces_stay_within_their_budget() -> None:
     codec = StubCodec(hop=512)
-    codec.batch = 10_000  # type: ignore[attr-defined]
+    codec.batch = 10_000
     assert piece_frames(codec, 26, 255) * 512 * 255 <= PIECE_VALUES
     assert piece_frames(StubCodec(hop=4096), 26, 255) >= 1

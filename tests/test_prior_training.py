@@ -19,7 +19,7 @@ from dacfile.training.prior_net import PriorNet
 from dacfile.training.prior_run import blocks_of, default_config, measured_bits, train_prior, train_prior_file
 
 SMALL = NetworkConfig(3, 16, 4, width=16, hidden=16, taps=3, head=16, own_past=(0,), lags=2, past_width=8)
-RECIPE = Recipe(minutes=0.2, crops=8, length=64, rate=1e-2, warm_up=10, average=0.9, evaluations=4)
+RECIPE = Recipe(minutes=0.2, crops=8, length=64, learning_rate=1e-2, warm_up=10, ema_decay=0.9, evaluations=4)
 
 
 def structured(seed: int, frames: int = 400, pair: bool = False) -> Piece:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from dacfile.model.layers import Snake, one_pass
+from dacfile.model.layers import Snake, fused_snake
 
 # The interpreter has to be chosen before Triton is imported, so the kernel runs in a process of its own.
 SCRIPT = """
@@ -51,11 +51,11 @@ def test_a_kernel_that_does_not_run_is_not_used():
 def test_without_triton_pytorch_does_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "dacfile.model.snake_cuda", raising=False)
-    assert one_pass.__wrapped__(torch.device("cuda")) is None
+    assert fused_snake.__wrapped__(torch.device("cuda")) is None
 
 
 def test_on_cuda_the_kernel_is_used_unless_a_gradient_is_wanted(monkeypatch):
-    monkeypatch.setattr("dacfile.model.layers.one_pass", lambda device: lambda x, alpha, epsilon: 7 * x)
+    monkeypatch.setattr("dacfile.model.layers.fused_snake", lambda device: lambda x, alpha, epsilon: 7 * x)
     layer, x = Snake(2), torch.ones(1, 2, 3)
     with torch.no_grad():
         assert torch.equal(layer(x), 7 * x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from dacz.priors import read_pieces, show_progress
 from dacz.text import escape, plural, size
 
 if TYPE_CHECKING:
-    from dacfile.entropy.files import Storable
+    from dacfile.entropy import StoredPrior
     from dacfile.model.store import ModelEntry
     from dacfile.optimize import Saving
 
@@ -89,14 +89,14 @@ class _Run:
         if kept is not None:
             found = saving(not_coded_with(paths, kept), kept)
             if found.smaller:
-                self._apply(entry, found, cast("Storable", kept), 0)
+                self._apply(entry, found, kept, 0)
                 return
         self._learn(entry, paths)
 
     def _learn(self, entry: ModelEntry, paths: list[Path]) -> None:
-        from dacfile.entropy.files import Storable, prior_bytes
+        from dacfile.entropy.files import prior_bytes
         from dacfile.installed import default_prior
-        from dacfile.optimize import Prior, saving
+        from dacfile.optimize import saving
         from dacfile.training.prior_archive import train_on_pieces
 
         pieces, _ = read_pieces(paths, entry.id, self.left_out.__setitem__)
@@ -104,13 +104,13 @@ class _Run:
             return
         start = default_prior(entry.name, entry.id)
         stored = sum(path.stat().st_size for path in paths if path not in self.left_out)
-        hopeless = start is not None and stored <= len(prior_bytes(cast(Storable, start))) and not self.always
-        name, listen = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
+        hopeless = start is not None and stored <= len(prior_bytes(start)) and not self.always
+        name, on_evaluation = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
         minutes = 0 if hopeless else self.minutes  # files smaller than a network: tables may pay, a network cannot
-        prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, listen)
-        self._apply(entry, saving(paths, cast(Prior, prior)), prior, len(prior_bytes(prior)))
+        prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, on_evaluation)
+        self._apply(entry, saving(paths, prior), prior, len(prior_bytes(prior)))
 
-    def _apply(self, entry: ModelEntry, found: Saving, prior: Storable, cost: int) -> None:
+    def _apply(self, entry: ModelEntry, found: Saving, prior: StoredPrior, cost: int) -> None:
         """Tell what a prior brings, and recode the files when it pays; `cost`: bytes that its file adds."""
         from dacfile.optimize import install
         from dacfile.repack import RecodeSettings, plan_repack
@@ -125,7 +125,7 @@ class _Run:
         code = work.run(plan, settings, jobs=0, as_json=self.as_json, quiet=self.quiet)
         self.codes += [code] if code else []
 
-    def _tell(self, entry: ModelEntry, found: Saving, prior: Storable, cost: int, pays: bool) -> None:
+    def _tell(self, entry: ModelEntry, found: Saving, prior: StoredPrior, cost: int, pays: bool) -> None:
         if self.as_json:
             sizes = {"stored_bytes": found.stored, "saved_bytes": found.saved, "prior_bytes": cost, "pays": pays}
             facts = {"event": "saving", "model": entry.name, "prior": prior.id.hex(), "kind": prior.config["kind"]}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dacfile.entropy import Prior
     from dacfile.recode import Gain
     from dacfile.stream import WindowCodec
-    from dacfile.training.prior import Progress
+    from dacfile.training.prior import Evaluation
     from dacfile.training.prior_data import Piece
 
 app = typer.Typer(
@@ -177,8 +177,8 @@ def train(
     from dacfile.training.prior_archive import train_on_pieces
 
     name, start = out.name.removesuffix(PRIOR_SUFFIX), default_prior(entry.name, entry.id)
-    listen = None if quiet else show_progress
-    prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, listen)
+    on_evaluation = None if quiet else show_progress
+    prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, on_evaluation)
     with AtomicFile(out, overwrite=False) as stream:
         stream.write(prior_bytes(prior))
     if not quiet:
@@ -215,9 +215,9 @@ def read_pieces(
     return pieces, used
 
 
-def show_progress(progress: Progress) -> None:
+def show_progress(evaluation: Evaluation) -> None:
     """Say how the training goes, on standard error."""
     if sys.stderr.isatty():
-        found = [bits for bits in progress.bits if bits]
+        found = [bits for bits in evaluation.bits if bits]
         mean = sum(found) / max(len(found), 1)
-        print(f"{100 * progress.done:3.0f} %: {mean:.3f} bits a code on held-out codes", file=sys.stderr)
+        print(f"{100 * evaluation.done:3.0f} %: {mean:.3f} bits a code on held-out codes", file=sys.stderr)

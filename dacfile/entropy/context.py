@@ -13,7 +13,6 @@ from dacfile.entropy.network import KIND, LIMIT, Network, NetworkConfig, check_t
 from dacfile.entropy.prior import Channels, Known, content_id
 from dacfile.entropy.rangecoder import Decoder, Encoder
 from dacfile.entropy.softmax import counts_of
-from dacfile.errors import UnsafeWeights
 
 
 class NetworkPrior:
@@ -110,10 +109,3 @@ class NetworkPrior:
         groups = decoder.take(counts_of(self.network.group_logits(k, values)))
         members = decoder.take(counts_of(self.network.member_logits(k, values, groups)))
         return self.network.layers[k].order[groups * self.sizes.members + members]
-
-
-def from_file(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], info: Mapping[str, str]) -> NetworkPrior:
-    """Build the prior of a file. Raises UnsafeWeights when tensors are missing or break the rules."""
-    if "exponents" not in config:
-        raise UnsafeWeights("network prior: no exponents in the configuration")
-    return NetworkPrior(config, tensors, info)

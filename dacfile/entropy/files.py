@@ -4,60 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from dacfile.entropy import context, counts, network
+from dacfile.entropy import counts, network
+from dacfile.entropy.context import NetworkPrior
+from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
 from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
+from dacfile.safetensors_file import StoredTensor, write
+
+StoredPrior: TypeAlias = CountPrior | NetworkPrior  # what a file holds; any other `Prior` stands in front of one
 
 MAX_FILE_BYTES = 64 << 20
 MAX_CONFIG_BYTES = 1 << 20
 _DTYPES = {"int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "int64": "I64"}
-_BUILDERS: dict[str, Callable[..., Prior]] = {counts.KIND: counts.from_file, network.KIND: context.from_file}
+_BUILDERS: dict[str, Callable[..., StoredPrior]] = {counts.KIND: counts.from_file, network.KIND: NetworkPrior}
 
 
-class Storable(Protocol):
-    """What `save_prior` needs of a prior."""
-
-    id: bytes
-    config: dict[str, Any]
-    info: dict[str, str]
-    tensors: dict[str, np.ndarray]
-
-
-def save_prior(prior: Storable, path: Path) -> None:
+def save_prior(prior: StoredPrior, path: Path) -> None:
     """Write a prior file."""
     path.write_bytes(prior_bytes(prior))
 
 
-def prior_bytes(prior: Storable) -> bytes:
-    """Return the bytes of a prior file; `config` and `id` go into the metadata beside the free `info` texts.
-
-    The header is written here in sorted order because the safetensors library's order differs from call to call, and
-    the same prior should always be the same file.
-    """
+def prior_bytes(prior: StoredPrior) -> bytes:
+    """Return the bytes of a prior file; `config` and `id` go into the metadata beside the free `info` texts."""
     config = json.dumps(prior.config, sort_keys=True, separators=(",", ":"))
-    header: dict[str, Any] = {
-        "__metadata__": dict(sorted({**prior.info, "config": config, "id": prior.id.hex()}.items()))
-    }
-    data = b""
-    for name, tensor in sorted(prior.tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        raw = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes()
-        span = [len(data), len(data) + len(raw)]
-        header[name] = {"dtype": _DTYPES[tensor.dtype.name], "shape": list(tensor.shape), "data_offsets": span}
-        data += raw
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data
+    # Wide types first, as the safetensors library has them: every tensor lies at a multiple of its type's size.
+    ordered = sorted(prior.tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    stream = BytesIO()
+    write(
+        stream,
+        {name: _stored(tensor) for name, tensor in ordered},
+        {**prior.info, "config": config, "id": prior.id.hex()},
+    )
+    return stream.getvalue()
 
 
-def load_prior(path: Path | str) -> Prior:
+def _stored(tensor: np.ndarray) -> StoredTensor:
+    data = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes()
+    return StoredTensor(_DTYPES[tensor.dtype.name], tensor.shape, data)
+
+
+def load_prior(path: Path | str) -> StoredPrior:
     """Read a prior file and check its hash.
 
     Raises PriorNotFound (no such file) or UnsafeWeights (not a prior file, damaged, or of an unknown kind).
@@ -92,6 +87,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a safetensors file ({} if there is none). Raises UnsafeWeights."""
+    # The library's reader, not that of models: it sees that a file is cut off, and such a prior must be passed over.
     try:
         with safe_open(path, "np") as file:
             return dict(file.metadata() or {})

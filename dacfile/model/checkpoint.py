@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from dacfile.model.base import Config, Model, build
 from dacfile.model.dac import DacConfig
 from dacfile.model.facts import Facts
 from dacfile.model.layouts import canonical, fold, infer_config
-from dacfile.model.native import FORMAT, PEOPLE_KEYS, StoredTensor, canonical_json, read_metadata, write
+from dacfile.model.native import CARD_KEYS, FORMAT, canonical_json, read_metadata
 from dacfile.model.picklefile import check_torch_file, sniff
+from dacfile.safetensors_file import StoredTensor, write
 
 MAX_FILE_BYTES = 4 << 30  # a network of 76 M parameters is 300 MB
 _DTYPES = {
@@ -52,9 +54,9 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)  # of a native file
 
-    @property
+    @cached_property  # it hashes every byte, and a load asks twice: for the check, and for the codec's name
     def id(self) -> bytes:
-        """The 16 bytes that name this model in files."""
+        """The 16 bytes that name this model in files; configuration and tensors must not change after it is asked."""
         return model_id(self.config, self.tensors)
 
 
@@ -254,13 +256,13 @@ def save_native(
     path: Path,
     config: Config,
     tensors: Mapping[str, Tensor],
-    people: Mapping[str, str] | None = None,
+    card: Mapping[str, str] | None = None,
     half: bool = True,
     overwrite: bool = True,
 ) -> bytes:
     """Write a native weights file, atomically, and return the model's id.
 
-    `people` may say `description`, `licence` and `source`. With `half`, floating tensors are stored as float16 (they
+    `card` may say `description`, `licence` and `source`. With `half`, floating tensors are stored as float16 (they
     run as float32 again). Raises ModelMismatch when the tensors are not those of the configuration or a weight is not
     finite.
     """
@@ -273,9 +275,12 @@ def save_native(
         "config": canonical_json(config),
         "facts": canonical_json(facts.to_dict()),
         "id": name.hex(),
-        **{key: value for key, value in (people or {}).items() if key in PEOPLE_KEYS},
+        **{key: value for key, value in (card or {}).items() if key in CARD_KEYS},
     }
-    raw = {key: StoredTensor(_dtype(key, value), tuple(value.shape), _bytes(value)) for key, value in stored.items()}
+    raw = {
+        key: StoredTensor(_dtype(key, value), tuple(value.shape), _bytes(value))
+        for key, value in sorted(stored.items())
+    }
     with AtomicFile(path, overwrite=overwrite) as stream:
         write(stream, raw, metadata)
     return name

@@ -16,8 +16,8 @@ SNAKE_EPSILON = 1e-9  # the published network adds it to alpha before dividing
 
 
 @cache  # a module that is not there would be looked for at every call
-def one_pass(device: torch.device) -> Callable[[Tensor, Tensor, float], Tensor] | None:
-    """Return a Snake of values, alpha and epsilon that reads and writes memory once, without gradient; None without."""
+def fused_snake(device: torch.device) -> Callable[[Tensor, Tensor, float], Tensor] | None:
+    """Return f(x [B, C, T], alpha [1, C, 1], epsilon), a fused inference kernel; None off CUDA or without Triton."""
     if device.type != "cuda":
         return None
     try:
@@ -36,7 +36,7 @@ class Snake(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, T] to the same shape."""
-        if not torch.is_grad_enabled() and (fused := one_pass(x.device)):
+        if not torch.is_grad_enabled() and (fused := fused_snake(x.device)):
             return fused(x, self.alpha, SNAKE_EPSILON)
         return x + (self.alpha + SNAKE_EPSILON).reciprocal() * torch.sin(self.alpha * x).square()
 

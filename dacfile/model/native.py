@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,16 +15,7 @@ from dacfile.errors import ModelNotFound, UnsafeWeights
 
 FORMAT = "dacfile-model-1"
 MAX_HEADER_BYTES = 16 << 20  # the published networks have 600 tensors, 60 kB of header
-PEOPLE_KEYS = ("description", "licence", "source")
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor as stored: dtype by its safetensors name, little-endian bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
+CARD_KEYS = ("description", "licence", "source")  # of the model card: metadata for people
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -54,21 +44,6 @@ def _read_header(stream: BinaryIO) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise ValueError("a header that is no object")
     return header
-
-
-def write(stream: BinaryIO, tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: equal input gives equal bytes, which the safetensors library does not promise."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    offset = 0
-    for name, tensor in sorted(tensors.items()):
-        end = offset + len(tensor.data)
-        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    stream.write(len(text).to_bytes(8, "little") + text)
-    for _, tensor in sorted(tensors.items()):
-        stream.write(tensor.data)
 
 
 def canonical_json(config: Mapping[str, Any]) -> str:

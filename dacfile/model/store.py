@@ -14,7 +14,7 @@ from pathlib import Path
 from dacfile.errors import DaczError, ModelMismatch, ModelNotFound, OutputExists, UsageError
 from dacfile.folders import BUNDLED, MODEL_SUFFIX, PRIOR_SUFFIX, user_folder
 from dacfile.model.facts import Facts
-from dacfile.model.native import FORMAT, PEOPLE_KEYS, read_metadata
+from dacfile.model.native import CARD_KEYS, FORMAT, read_metadata
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -55,10 +55,8 @@ def read_entry(path: Path, bundled: bool = False) -> ModelEntry:
         raise ModelMismatch(f"{path}: damaged description of the model ({error})") from error
     if len(model_id) != 16:
         raise ModelMismatch(f"{path}: the model has no id")
-    people = {key: metadata.get(key, "") for key in PEOPLE_KEYS}
-    return ModelEntry(
-        path.name.removesuffix(MODEL_SUFFIX), model_id, facts, path, bundled, path.stat().st_size, **people
-    )
+    card = {key: metadata.get(key, "") for key in CARD_KEYS}
+    return ModelEntry(path.name.removesuffix(MODEL_SUFFIX), model_id, facts, path, bundled, path.stat().st_size, **card)
 
 
 def scan() -> tuple[list[ModelEntry], list[tuple[Path, DaczError]]]:
@@ -141,10 +139,10 @@ def target_for(name: str, overwrite: bool = False) -> Path:
     return path
 
 
-def add(file: Path, name: str, rate: int | None = None, overwrite: bool = False, **people: str) -> ModelEntry:
+def add(file: Path, name: str, rate: int | None = None, overwrite: bool = False, **card: str) -> ModelEntry:
     """Install a weights file of any known layout in the user's store.
 
-    `rate` (Hz) is for files that do not say it; `people` are `description`, `licence` and `source`. The tensors are
+    `rate` (Hz) is for files that do not say it; `card` may say `description`, `licence` and `source`. The tensors are
     kept as they are, so that the id is the same on every machine. Raises UsageError, OutputExists, ModelNotFound,
     UnsafeWeights or ModelMismatch.
     """
@@ -152,7 +150,7 @@ def add(file: Path, name: str, rate: int | None = None, overwrite: bool = False,
     from dacfile.model.checkpoint import read_checkpoint, save_native  # torch only when it is needed
 
     checkpoint = read_checkpoint(file, rate)
-    texts = {key: checkpoint.metadata.get(key, "") for key in PEOPLE_KEYS} | people
+    texts = {key: checkpoint.metadata.get(key, "") for key in CARD_KEYS} | card
     save_native(target, checkpoint.config, checkpoint.tensors, texts, half=False, overwrite=overwrite)
     return read_entry(target)
 

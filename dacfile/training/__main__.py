@@ -48,7 +48,7 @@ import torch
 from dacfile.codec import fastest
 from dacfile.entropy import Prior, load_prior
 from dacfile.entropy.context import NetworkPrior
-from dacfile.entropy.files import Storable, save_prior
+from dacfile.entropy.files import save_prior
 from dacfile.folders import PRIOR_SUFFIX
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
@@ -102,7 +102,7 @@ def validate(arguments: argparse.Namespace) -> None:
     model = cast(Lapped, load_model(arguments.weights)[0].eval())
     if arguments.prior:
         set_rdo(model, load_prior(arguments.prior))
-    held_out, _ = split_corpus(Corpus(arguments.cache))
+    _, held_out = split_corpus(Corpus(arguments.cache))
     opinions = [name for name in ("pesq", "visqol") if getattr(arguments, name)]
     scores = evaluate(model, held_out, arguments.codebooks, opinions)
     print("\n".join(f"{name:20}{value:8.3f}" for name, value in sorted(scores.items())))
@@ -120,7 +120,7 @@ def train_prior(arguments: argparse.Namespace) -> None:
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes,
-        model_id=checkpoint.id, start=start, rate=arguments.rate,
+        model_id=checkpoint.id, start=start, learning_rate=arguments.learning_rate,
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def set_rdo(model: Lapped, prior: Prior) -> None:
 
 def tie(arguments: argparse.Namespace) -> None:
     """Say in a prior that it belongs to some weights, under their name, and how codes are to be chosen by it."""
-    prior = cast(Storable, load_prior(arguments.prior))
+    prior = load_prior(arguments.prior)
     name = arguments.weights.stem
     prior.info = {**prior.info, "name": name, "model": load_model(arguments.weights)[1].id.hex()}
     if arguments.rdo is not None:
@@ -210,7 +210,7 @@ def add_prior_commands(commands: Commands) -> None:
     command.add_argument("target", type=Path)
     command.add_argument("--minutes", type=float, default=20.0, help="processor minutes")
     command.add_argument("--start", type=Path, help="train this prior further")
-    command.add_argument("--rate", type=float, help="learning rate; default: 0.004, with --start a quarter of that")
+    command.add_argument("--learning-rate", type=float, help="default: 0.004, with --start a quarter of that")
     command.set_defaults(action=train_prior)
 
     command = commands.add_parser("tie", help="tie a prior to other weights that give the same codes")
@@ -223,9 +223,9 @@ def add_prior_commands(commands: Commands) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the weights of a run as a native file."""
-    people = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
+    card = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
     towards = arguments.towards / CHECKPOINT if arguments.towards else None
-    export_weights(arguments.run / CHECKPOINT, arguments.target, people, towards, arguments.share)
+    export_weights(arguments.run / CHECKPOINT, arguments.target, card, towards, arguments.share)
 
 
 def main() -> None:

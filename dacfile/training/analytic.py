@@ -25,7 +25,7 @@ def kept_features(model: Lapped) -> Tensor:
 
 
 @torch.no_grad()
-def start(model: Lapped, samples: Tensor, noise: Tensor, seed: int = 0) -> None:
+def initialise(model: Lapped, samples: Tensor, noise: Tensor, seed: int = 0) -> None:
     """Set the model's weights from samples float32 [B, n] of the corpus and noise tables [2, frames, hop]."""
     torch.manual_seed(seed)
     model.decoder.noise.copy_(noise)
@@ -37,7 +37,7 @@ def start(model: Lapped, samples: Tensor, noise: Tensor, seed: int = 0) -> None:
     enter.weight[:, :, 1] += torch.eye(model.numbers.width)
     residual = torch.cat([model.encoder(part).flatten(0, 1) for part in samples.split(64)])
     for stage in model.quantizer:
-        residual = residual - start_stage(stage, residual)
+        residual = residual - initialise_stage(stage, residual)
 
 
 def centre_energies(model: Lapped, samples: Tensor) -> None:
@@ -72,7 +72,7 @@ def principal_components(centred: Tensor) -> Tensor:
     return torch.linalg.eigh(centred.T @ centred / len(centred)).eigenvectors.flip(1)
 
 
-def start_stage(stage: Stage, residual: Tensor) -> Tensor:
+def initialise_stage(stage: Stage, residual: Tensor) -> Tensor:
     """Set one stage from what is left [n, width]; return what it codes of it."""
     dim = stage.codebook.shape[1]
     mean = residual.mean(0)

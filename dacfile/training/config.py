@@ -39,7 +39,8 @@ class TrainingConfig:
     adversary_rate: float = 3e-4
     # Share of segments that are coded with a random number of codebooks only.
     quantizer_dropout: float = 0.5
-    average: float = 0.999
+    # Of the exponential moving average of the weights: it is what is validated and exported.
+    ema_decay: float = 0.999
     # Leave the encoder and the codebooks alone: codes, and any prior trained on them, stay as they are.
     decoder_only: bool = False
     validate_every: int = 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -22,7 +23,7 @@ DECODER = "decoder."  # what the names of its weights begin with
 
 
 def export_weights(
-    checkpoint: Path, target: Path, people: Mapping[str, str], towards: Path | None = None, share: float = 0.5
+    checkpoint: Path, target: Path, card: Mapping[str, str], towards: Path | None = None, share: float = 0.5
 ) -> bytes:
     """Write the averaged weights of a checkpoint as a native weights file; return the model's id.
 
@@ -33,7 +34,7 @@ def export_weights(
     if towards is not None:
         other = torch.load(towards, map_location="cpu", weights_only=True)
         _mix_decoders(state["average"], other["average"], share)
-    return save_native(target, state["config"], state["average"], people)
+    return save_native(target, state["config"], state["average"], card)
 
 
 def _mix_decoders(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float) -> None:
@@ -75,8 +76,9 @@ def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def write_codes(model: Model, paths: Sequence[Path], target: Path) -> None:
     """Write the codes of audio files as an npz archive, the input of the prior's training."""
-    codes = {}
+    codes: dict[str, Any] = {}
     for number, path in enumerate(tqdm(paths, unit="file")):
         codes.update({f"{number}:{path.name}:{label}": array for label, array in encode_file(model, path)})
     target.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(target, allow_pickle=False, **codes)
+    # No allow_pickle=False: numpy before 2.2 would store it as one more array. Integers are never pickled anyway.
+    np.savez_compressed(target, **codes)

@@ -16,8 +16,8 @@ from dacfile.entropy.network import NetworkConfig
 from dacfile.training.prior_data import MISSING, Piece, Sampler, channels_of, likeness, split
 from dacfile.training.prior_net import PriorNet
 
-NAT = 1 / math.log(2)
-COOL_DOWN = 0.7  # of the schedule: from here on the learning rate is below a fifth of its peak
+BITS_PER_NAT = 1 / math.log(2)
+COOL_DOWN = 0.7  # of the schedule: from here on the learning rate is below a quarter of its peak
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class Recipe:
     minutes: float = 20.0  # of processor time, so that a busy machine does not spoil the result
     crops: int = 12
     length: int = 192  # frames of a crop
-    rate: float = 4e-3
+    learning_rate: float = 4e-3  # the peak of the schedule
     weight_decay: float = 0.01
     warm_up: int = 100  # steps
-    average: float = 0.998  # of the weights that are kept
+    ema_decay: float = 0.998  # of the exponential moving average of the weights: it is what is judged and kept
     evaluations: int = 20
     patience: int = 3  # evaluations without progress before the learning rate goes down, or training stops
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What a listener hears at every evaluation; `bits` is held-out bits a code, layer by layer."""
+class Evaluation:
+    """How far training has come when the network was judged."""
 
-    done: float
+    done: float  # share of the schedule
     steps: int
-    training_bits: float
-    bits: tuple[float, ...]
+    training_bits: float  # a code, in the last step
+    bits: tuple[float, ...]  # a held-out code, layer by layer
 
 
 class Evaluator:
@@ -59,7 +59,7 @@ class Evaluator:
         net.choose_exponents()
         results = [batch_loss(net, batch) for batch in self._batches]
         nats, codes = (torch.stack(column).sum(0) for column in zip(*results, strict=True))
-        return tuple((nats / codes.clamp(min=1) * NAT).tolist())
+        return tuple((nats / codes.clamp(min=1) * BITS_PER_NAT).tolist())
 
 
 def batch_loss(net: PriorNet, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
@@ -110,7 +110,7 @@ def train_network(
     pieces: Sequence[Piece],
     config: NetworkConfig,
     recipe: Recipe = Recipe(),
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
     start: PriorNet | None = None,
 ) -> PriorNet:
     """Return the network that did best on held-out pieces; takes `recipe.minutes` of processor time at most.
@@ -124,7 +124,7 @@ def train_network(
     evaluate = Evaluator(held, net.config, recipe)
     sampler = Sampler(training, recipe.length, net.config.phases, recipe.seed, net.config.codebooks)
     optimiser = torch.optim.AdamW(
-        net.parameters(), recipe.rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+        net.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
     averaged, best = copy.deepcopy(net), _Best(net, math.inf if start is None else sum(evaluate(start)))
     clock, steps, done, milestone = _Clock(recipe.minutes), 0, 0.0, 0.0
@@ -132,14 +132,14 @@ def train_network(
         done = clock.done()
         bits = _step(net, optimiser, sampler, recipe, steps, done)
         steps += 1
-        _follow(averaged, net, min(recipe.average, 1 - 1 / (steps / 3 + 1)))
+        _follow(averaged, net, min(recipe.ema_decay, 1 - 1 / (steps / 3 + 1)))
         if done < 1 and done < milestone + 1 / recipe.evaluations:
             continue
         milestone = done
         held_bits = evaluate(averaged)
         best.offer(averaged, sum(held_bits))
-        if listen:
-            listen(Progress(done, steps, bits, held_bits))
+        if on_evaluation:
+            on_evaluation(Evaluation(done, steps, bits, held_bits))
         if best.stale == recipe.patience and done < COOL_DOWN:
             clock.skip_to(COOL_DOWN)
             best.stale = 0
@@ -159,7 +159,9 @@ def _step(
 ) -> float:
     for group in optimiser.param_groups:
         group["lr"] = (
-            recipe.rate * min(1.0, (steps + 1) / recipe.warm_up) * (0.02 + 0.98 * math.cos(math.pi / 2 * done) ** 2)
+            recipe.learning_rate
+            * min(1.0, (steps + 1) / recipe.warm_up)
+            * (0.02 + 0.98 * math.cos(math.pi / 2 * done) ** 2)
         )
     if steps % 20 == 0:
         net.choose_exponents()
@@ -169,7 +171,7 @@ def _step(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
-    return loss.item() * NAT
+    return loss.item() * BITS_PER_NAT
 
 
 @torch.no_grad()

@@ -13,14 +13,14 @@ import numpy as np
 
 from dacfile.blocks import CodedBlock, decode_codes
 from dacfile.container import Reader
-from dacfile.entropy import Prior
+from dacfile.entropy import Prior, StoredPrior
 from dacfile.entropy.context import NetworkPrior
-from dacfile.entropy.files import Storable
+from dacfile.entropy.prior import Codebooks
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.installed import prior_of
-from dacfile.training.prior import Progress
+from dacfile.training.prior import Evaluation
 from dacfile.training.prior_data import Piece, frames_in
-from dacfile.training.prior_run import CodeFacts, count_tables, default_config, has_network, train_prior
+from dacfile.training.prior_run import count_tables, default_config, has_network, train_prior
 
 HELD_FRAMES = 864  # 10 s at 44.1 kHz: parts of this length are held out from training, to see when to stop
 FRAMES_A_MINUTE = 40_000  # eight minutes of one channel at 44.1 kHz for each minute of processor time
@@ -89,13 +89,13 @@ def enough_minutes(frames: int, most: float) -> float:
 
 def train_on_pieces(
     pieces: Sequence[Piece],
-    facts: CodeFacts,
+    facts: Codebooks,
     model_id: bytes,
     name: str,
     minutes: float,
     start: Prior | None = None,
-    listen: Callable[[Progress], None] | None = None,
-) -> Storable:
+    on_evaluation: Callable[[Evaluation], None] | None = None,
+) -> StoredPrior:
     """Return a prior learned in at most `minutes` of processor time, or count tables if they code better.
 
     Without any minutes it is count tables.
@@ -112,5 +112,5 @@ def train_on_pieces(
     pieces, minutes = cut(pieces), enough_minutes(frames, minutes)
     config = default_config(facts.codebooks, facts.codebook_size)
     if isinstance(start, NetworkPrior) and start.codebooks == facts.codebooks:
-        return train_prior(pieces, start.sizes, minutes, info, listen, start)
-    return train_prior(pieces, config, minutes, info, listen)
+        return train_prior(pieces, start.sizes, minutes, info, on_evaluation, start)
+    return train_prior(pieces, config, minutes, info, on_evaluation)

@@ -8,17 +8,17 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from dacfile.entropy import Prior, encode_blocks
+from dacfile.entropy import Prior, StoredPrior, encode_blocks
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.counts import CountPrior
-from dacfile.entropy.files import Storable, save_prior
+from dacfile.entropy.files import save_prior
 from dacfile.entropy.network import NetworkConfig
+from dacfile.entropy.prior import Codebooks
 from dacfile.folders import PRIOR_SUFFIX
-from dacfile.training.prior import Progress, Recipe, train_network
+from dacfile.training.prior import Evaluation, Recipe, train_network
 from dacfile.training.prior_counts import train_count_prior
 from dacfile.training.prior_data import Piece, channels_of, frames_in, load_pieces, split
 from dacfile.training.prior_export import export, restore
@@ -27,16 +27,6 @@ log = logging.getLogger(__name__)
 BLOCK_FRAMES = 1723  # 20 s at 44.1 kHz: how long a block is when a prior is judged
 MOST_WITH_PAST = 9  # layers that look at their own past: each costs about a tenth of the decoding of a single block
 MOST_EVALUATED = 40  # held-out blocks that are really coded at the end
-
-
-class CodeFacts(Protocol):
-    """What of a model's facts the prior needs (`dacfile.model.facts.Facts` has it)."""
-
-    @property
-    def codebooks(self) -> int: ...
-
-    @property
-    def codebook_size(self) -> int: ...
 
 
 def default_config(codebooks: int, codebook_size: int, phases: int = 1) -> NetworkConfig:
@@ -79,13 +69,13 @@ def _stored(
     return stored, frames
 
 
-def has_network(facts: CodeFacts) -> bool:
+def has_network(facts: Codebooks) -> bool:
     """Say whether codes like these can have a context network: their number has to be a square."""
     return math.isqrt(facts.codebook_size) ** 2 == facts.codebook_size
 
 
 def count_tables(
-    pieces: Sequence[Piece], facts: CodeFacts, phases: int = 1, info: dict[str, str] | None = None
+    pieces: Sequence[Piece], facts: Codebooks, phases: int = 1, info: dict[str, str] | None = None
 ) -> CountPrior:
     """Return count tables for all codebooks, also those that no piece has."""
     arrays = [*channels_of(pieces), np.zeros((facts.codebooks, 0), np.uint16)]
@@ -97,14 +87,14 @@ def train_prior(
     config: NetworkConfig,
     minutes: float,
     info: dict[str, str] | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
     start: Prior | None = None,
-    rate: float | None = None,
-) -> Storable:
+    learning_rate: float | None = None,
+) -> StoredPrior:
     """Return the better of a network trained for `minutes` of processor time and count tables, on held-out pieces.
 
-    `start`: a context-network prior of the same model to train further, which takes a fraction of the time. `rate` is
-    the learning rate; without it a new network's, or a quarter of that for one to train further.
+    `start`: a context-network prior of the same model to train further, which takes a fraction of the time. Without
+    `learning_rate` it is a new network's, or a quarter of that for one to train further.
     """
     training, held = split(pieces)
     tables = count_tables(training, config, config.phases)
@@ -112,47 +102,49 @@ def train_prior(
     step = -(-len(blocks) // MOST_EVALUATED)
     blocks, firsts = blocks[::step], firsts[::step]
     before = restore(start) if isinstance(start, NetworkPrior) else None
-    recipe = Recipe(minutes=minutes, rate=rate or Recipe.rate * (1 if before is None else 0.25))
-    network = export(train_network(pieces, config, recipe, listen or _tell, before))
+    usual = Recipe.learning_rate * (1 if before is None else 0.25)
+    recipe = Recipe(minutes=minutes, learning_rate=learning_rate or usual)
+    network = export(train_network(pieces, config, recipe, on_evaluation or _tell, before))
     (by_counts, frames), (by_network, _) = (_stored(prior, blocks, firsts) for prior in (tables, network))
     means = [bits.sum() / frames.sum() for bits in (by_counts, by_network)]
     log.info("held out, bits a code: counts %.3f, network %.3f", *means)
-    best: Storable = network if by_network.sum() < by_counts.sum() else tables
+    best: StoredPrior = network if by_network.sum() < by_counts.sum() else tables
     bits = (by_network if best is network else by_counts) / frames
     best.info = {**(info or {}), "held_out_bits": json.dumps([round(float(b), 3) for b in bits])}
     return best
 
 
-def _tell(progress: Progress) -> None:
-    mean = sum(progress.bits) / len(progress.bits)
+def _tell(found: Evaluation) -> None:
+    mean = sum(found.bits) / len(found.bits)
     message = "%3.0f %%, step %d: training %.3f, held out %.3f bits a code"
-    log.info(message, 100 * progress.done, progress.steps, progress.training_bits, mean)
+    log.info(message, 100 * found.done, found.steps, found.training_bits, mean)
 
 
 def train_prior_file(
     codes: Path,
     target: Path,
-    facts: CodeFacts,
+    facts: Codebooks,
     minutes: float = 20.0,
     phases: int = 1,
     model_id: bytes | None = None,
-    listen: Callable[[Progress], None] | None = None,
+    on_evaluation: Callable[[Evaluation], None] | None = None,
     start: Prior | None = None,
-    rate: float | None = None,
-) -> Storable:
+    learning_rate: float | None = None,
+) -> StoredPrior:
     """Train on the codes of an .npz file (see `load_pieces`) and write `target`, a `*.prior.safetensors`.
 
     `phases` is the period at which the model's codes depend on the frame index; `model_id`, 16 bytes, ties the prior to
-    its model. `start` and `rate` are those of `train_prior`. Codebook sizes that are no square get count tables.
+    its model. `start` and `learning_rate` are those of `train_prior`. Codebook sizes that are no square get count
+    tables.
     """
     pieces = load_pieces(codes)
     info = {"name": target.name.removesuffix(PRIOR_SUFFIX), "frames": str(frames_in(pieces))}
     if model_id is not None:
         info["model"] = model_id.hex()
-    prior: Storable
+    prior: StoredPrior
     if has_network(facts):
         config = default_config(facts.codebooks, facts.codebook_size, phases)
-        prior = train_prior(pieces, config, minutes, info, listen, start, rate)
+        prior = train_prior(pieces, config, minutes, info, on_evaluation, start, learning_rate)
     else:
         prior = count_tables(pieces, facts, phases, info)
     save_prior(prior, target)

@@ -18,7 +18,7 @@ from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
-from dacfile.training.analytic import start
+from dacfile.training.analytic import initialise
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
@@ -40,9 +40,8 @@ class Trainer:
     def __init__(self, config: TrainingConfig, corpus: Corpus, device: str = "cpu") -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self.step_number = config, torch.device(device), 0
-        held_out, kept = split_corpus(corpus)
-        self.validation = held_out
-        self.sampler = Sampler(kept, config.sampler, config.seed)
+        training, self.validation = split_corpus(corpus)
+        self.sampler = Sampler(training, config.sampler, config.seed)
         self.model = Lapped(vars(config.model)).to(self.device)
         self.quantizer = QuantizerTrainer(
             self.model.quantizer, config.quantizer_dropout, frozen=config.decoder_only
@@ -69,7 +68,7 @@ class Trainer:
         samples = torch.from_numpy(self.sampler.batch(segments, self.segment_samples).samples)
         table = noise_tables(numbers.rate, numbers.hop, numbers.noise_frames) if noise is None else noise
         self.model.cpu()
-        start(self.model, samples, table)
+        initialise(self.model, samples, table)
         self.model.to(self.device)
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
@@ -117,8 +116,7 @@ class Trainer:
             losses["loudness"] = self.loudness(estimate[speech], reference[speech]).sum() / len(speech)
         if self.config.similarity_weight:
             losses["similarity"] = self.similarity(estimate, reference)
-        start = self.config.adversarial_from
-        if self.adversary and start is not None and self.step_number >= start:
+        if self.adversary and self.step_number >= (self.config.adversarial_from or 0):
             losses["discriminator"] = self.adversary.judge(estimate, reference)
             losses["adversarial"], losses["matching"] = self.adversary.losses(estimate, reference)
         return losses
@@ -167,7 +165,7 @@ class Trainer:
     @torch.no_grad()
     def follow(self) -> None:
         """Move the averaged model towards the trained one."""
-        decay = min(self.config.average, 1 - 1 / (self.step_number + 1))
+        decay = min(self.config.ema_decay, 1 - 1 / (self.step_number + 1))
         trained = self.model.state_dict()
         averaged = self.average.state_dict()
         torch._foreach_lerp_(list(averaged.values()), [trained[name] for name in averaged], 1 - decay)

@@ -26,12 +26,12 @@ STRIDE = 24
 
 
 def split_corpus(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """Return (held out, kept): views of the corpus with disjoint stretches."""
-    held_out, kept = copy.copy(corpus), copy.copy(corpus)
+    """Return (training, held out): views of the corpus with disjoint recordings."""
+    training, held_out = copy.copy(corpus), copy.copy(corpus)
     held_out.stretches = corpus.stretches[::STRIDE]
     names = {s.name.rsplit(":", 1)[0] for s in held_out.stretches}
-    kept.stretches = [s for s in corpus.stretches if s.name.rsplit(":", 1)[0] not in names]
-    return held_out, kept
+    training.stretches = [s for s in corpus.stretches if s.name.rsplit(":", 1)[0] not in names]
+    return training, held_out
 
 
 def reconstruct(model: Lapped, samples: Tensor, codebooks: int | None = None) -> Tensor:
