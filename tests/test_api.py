@@ -129,7 +129,7 @@ def test_codes_that_make_no_sense(packed: Path, start: float, codebooks: int | N
 
 
 def test_verify(song: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dacfile.api, "_codecs", lambda device, precision, rdo: Codecs(only=StubCodec()))
+    monkeypatch.setattr(dacfile.api, "_codecs", lambda *_: Codecs(only=StubCodec()))
     assert dacfile.verify(packed).codes > 0
     assert len(dacfile.verify(packed, deep=True, source=song).checks) > len(dacfile.verify(packed).checks)
     other = write(tmp_path / "other.flac", tone(5 * RATE, 2, RATE, 0.41), RATE, "FLAC")
