@@ -20,8 +20,8 @@ from stub_codec import StubCodec
 
 from dacfile.audio import tags as audio_tags
 from dacfile.audio.files import AudioReader
-from dacfile.audio.riff import View
 from dacfile.audio.tags import MOST_BYTES, read_metadata, write_metadata
+from dacfile.audio.view import View
 from dacfile.audio.writer import AudioWriter, OutputFormat
 from dacfile.container import Picture, Reader
 from dacfile.limits import Limits

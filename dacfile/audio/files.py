@@ -11,8 +11,9 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from dacfile.audio.riff import View, read_wave_header, with_data_length
+from dacfile.audio.riff import read_wave_header, with_data_length
 from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
+from dacfile.audio.view import View
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
 from dacfile.limits import DEFAULT_LIMITS, Limits
 from dacfile.spool import spooled

@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dacfile.audio.view import View
+
 EXTENSIBLE = 0xFFFE  # wFormatTag of a `fmt ` chunk that carries a channel mask
 MAX_CHUNKS = 1_000  # before `data`; real files have a handful
 UNKNOWN = (0, 0xFFFFFFFF)  # what programs that cannot seek back leave as the length of `data`
@@ -70,48 +72,12 @@ def _walk(stream: BinaryIO, file_bytes: int) -> WaveHeader:
     return WaveHeader(mask, mask_offset, None, 0, file_bytes)
 
 
-class View:
-    """A read-only view of a seekable stream, without its name, and where needed with a few bytes replaced.
-
-    `error` is what went wrong when the stream was read: C code takes that for the end of the file.
-    """
-
-    def __init__(self, stream: BinaryIO, offset: int = 0, patch: bytes = b"") -> None:
-        self._stream, self._offset, self._patch = stream, offset, patch
-        self.error: OSError | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, with the patch in its place; nothing after an error."""
-        start = self._stream.tell()
-        try:
-            data = bytearray(b"" if self.error else self._stream.read(size))
-        except OSError as error:
-            self.error = error
-            return b""
-        low, high = max(start, self._offset), min(start + len(data), self._offset + len(self._patch))
-        if low < high:
-            data[low - start : high - start] = self._patch[low - self._offset : high - self._offset]
-        return bytes(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move as the stream itself does; nowhere after an error."""
-        try:
-            return 0 if self.error else self._stream.seek(offset, whence)
-        except OSError as error:
-            self.error = error
-            return 0
-
-    def tell(self) -> int:
-        """Return the position in the stream."""
-        return self._stream.tell()
-
-
 def with_data_length(stream: BinaryIO, header: WaveHeader) -> View:
     """Return the stream as if its `data` chunk reached to the end of the file, or as far as a RIFF length can say."""
     if header.data_offset is None:
         raise ValueError("a header without data chunk has no length to replace")
     length = min(header.present, 0xFFFFFFFE)
-    return View(stream, header.data_offset - 4, struct.pack("<I", length))
+    return View(stream, header.data_offset - 4, 4, struct.pack("<I", length))
 
 
 def write_channel_mask(stream: BinaryIO, channel_mask: int) -> None:

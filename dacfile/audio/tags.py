@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import BinaryIO
 
-from dacfile.audio.riff import View
+from dacfile.audio.view import View
 from dacfile.container.tags import COUNT_BYTES, ENTRY_BYTES, Picture, Tags, is_valid_key, pack_picture
 from dacfile.errors import DaczError
 from dacfile.limits import DEFAULT_LIMITS, MIB, Limits
@@ -139,7 +139,7 @@ class _Capped:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, but never before the start, which the view would take for a failure of the disk."""
+        """Move; what is before the start is the start, where the view would stay in its place."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell()}.get(whence)
         if start is None:
             start = self._view.seek(0, os.SEEK_END)
