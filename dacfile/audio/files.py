@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from dacfile.audio.riff import read_wave_header, with_data_length
+from dacfile.audio.riff import read_wave_header, with_true_length
 from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
 from dacfile.audio.view import View
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
@@ -124,12 +124,10 @@ class AudioReader:
             raise UnsupportedAudio("not audio: the file is empty")
         header = read_wave_header(self._stream)
         self._mask = header.channel_mask if header else 0
-        self._view = View(self._stream)  # libsndfile shall judge by content, not by name
-        if header is not None and header.missing:
-            self.warnings.append(f"its header promises {header.missing} bytes more than the file has")
-        if header is not None and header.data_unknown:
-            self.warnings.append("its header does not say how long it is: read to the end of the file")
-            self._view = with_data_length(self._stream, header)
+        # a view, so that libsndfile judges by content, not by name
+        self._view = with_true_length(self._stream, header) if header else View(self._stream)
+        if header is not None and header.note:
+            self.warnings.append(header.note)
         try:
             return soundfile.SoundFile(self._view)
         except (soundfile.LibsndfileError, TypeError) as error:
