@@ -11,6 +11,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from dacfile.audio.mp3 import check_mp3, count_frames, with_count
+from dacfile.audio.ogg import check_ogg
 from dacfile.audio.riff import read_wave_header, with_true_length
 from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
 from dacfile.audio.view import View
@@ -60,6 +62,7 @@ class AudioReader:
             self._stream = self._seekable(stream)
             self._identity = self._identify()
             self._sound = self._open()
+            self._known = len(self.warnings)
             self.info = self._describe(limits)
         except BaseException:
             self._close_files()
@@ -126,13 +129,35 @@ class AudioReader:
         self._mask = header.channel_mask if header else 0
         # a view, so that libsndfile judges by content, not by name
         self._view = with_true_length(self._stream, header) if header else View(self._stream)
-        if header is not None and header.note:
-            self.warnings.append(header.note)
+        self._warn(header.note if header else None)
+        sound = self._open_view()
+        if sound.format == "OGG":
+            self._warn(check_ogg(View(self._stream)))
+        return self._open_mp3(sound) if sound.format == "MP3" else sound
+
+    def _open_mp3(self, sound: soundfile.SoundFile) -> soundfile.SoundFile:
+        """Return an MP3 opened anew where libsndfile did not know its length; `sound` is what it has opened."""
+        frames = count_frames(View(self._stream))
+        if frames is None:
+            return sound
+        if frames.told is None:
+            sound.close()
+            self._view = with_count(self._stream, frames)
+            sound = self._open_view()
+        check_mp3(frames, sound.frames)
+        return sound
+
+    def _open_view(self) -> soundfile.SoundFile:
+        self._view.seek(0)
         try:
             return soundfile.SoundFile(self._view)
         except (soundfile.LibsndfileError, TypeError) as error:
             self._check_readable()
             raise UnsupportedAudio(f"not audio that can be read ({_reason(error)})") from None
+
+    def _warn(self, note: str | None) -> None:
+        if note:
+            self.warnings.append(note)
 
     def _describe(self, limits: Limits) -> SourceInfo:
         sound = self._sound
@@ -163,9 +188,8 @@ class AudioReader:
     def _rewind(self) -> None:
         if self._started:
             self._sound.close()
-            self._stream.seek(0)
-            self.warnings.clear()
-            self._sound = self._open()
+            del self.warnings[self._known :]
+            self._sound = self._open_view()
         self._started = True
 
     def _read(self, frames: int) -> np.ndarray:

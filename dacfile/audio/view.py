@@ -6,6 +6,7 @@ import os
 from typing import BinaryIO
 
 FARTHEST = (1 << 63) - 1  # what C code can hold as a position
+BLOCK = 1 << 16
 
 
 class View:
@@ -61,3 +62,29 @@ class View:
         except OSError as error:
             self.error = error
         return b""
+
+
+class Window:
+    """Random access to a view through one block of it, for walks from page to page or from frame to frame."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.size = view.seek(0, os.SEEK_END)
+        self._start, self._data = 0, b""
+
+    def at(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes from `offset` on, fewer at the end."""
+        low = offset - self._start
+        if low < 0 or low + count > len(self._data):
+            self._view.seek(offset)
+            self._start, self._data, low = offset, self._view.read(max(count, BLOCK)), 0
+        return self._data[low : low + count]
+
+    def find(self, mark: bytes, offset: int) -> int:
+        """Return where `mark` is found next from `offset` on, or the size."""
+        while self.at(offset, len(mark)):
+            place = self._data.find(mark, offset - self._start)
+            if place >= 0:
+                return self._start + place
+            offset = max(self._start + len(self._data) - len(mark), offset) + 1
+        return self.size
