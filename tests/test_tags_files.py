@@ -20,6 +20,7 @@ from stub_codec import StubCodec
 
 from dacfile.audio import tags as audio_tags
 from dacfile.audio.files import AudioReader
+from dacfile.audio.strings import TAG_NAMES
 from dacfile.audio.tags import MOST_BYTES, read_metadata, write_metadata
 from dacfile.audio.view import View
 from dacfile.audio.writer import AudioWriter, OutputFormat
@@ -414,7 +415,7 @@ def test_without_mutagen_it_is_as_it_was(tmp_path: Path, monkeypatch: pytest.Mon
     without_mutagen(monkeypatch)
     data, done = packed(tmp_path / "a.flac")
     tags, pictures = held(data)
-    assert {key for key, _ in tags} <= set(audio_tags.TAG_NAMES.values())
+    assert {key for key, _ in tags} <= set(TAG_NAMES.values())
     assert ("TITLE", "Übung Nr. 1") in tags
     assert pictures == ()
     assert done.notes == (

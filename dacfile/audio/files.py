@@ -14,7 +14,8 @@ import soundfile
 from dacfile.audio.mp3 import check_mp3, count_frames, with_count
 from dacfile.audio.ogg import check_ogg
 from dacfile.audio.riff import read_wave_header, with_true_length
-from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
+from dacfile.audio.strings import strings_of
+from dacfile.audio.tags import Metadata, read_metadata
 from dacfile.audio.view import View
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
 from dacfile.limits import DEFAULT_LIMITS, Limits
@@ -166,7 +167,6 @@ class AudioReader:
         if sound.samplerate > limits.rate:
             raise LimitError.over("sample rate", sound.samplerate, limits.rate)
         unknown = not 0 <= sound.frames <= limits.source_samples
-        tags = tuple((key, str(value)) for name, key in TAG_NAMES.items() if (value := getattr(sound, name)))
         return SourceInfo(
             name=self.name,
             rate=sound.samplerate,
@@ -175,7 +175,7 @@ class AudioReader:
             container=sound.format,
             subtype=sound.subtype,
             channel_mask=self._mask if self._mask.bit_count() <= sound.channels else 0,
-            tags=tags,
+            tags=strings_of(sound),
             file_bytes=self._stream_size(),
         )
 

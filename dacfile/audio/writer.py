@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import shutil
 import tempfile
@@ -15,7 +14,8 @@ import numpy as np
 import soundfile
 
 from dacfile.audio.riff import write_channel_mask
-from dacfile.audio.tags import PROGRAM_TAGS, TAG_NAMES, write_metadata
+from dacfile.audio.strings import give_strings
+from dacfile.audio.tags import write_metadata
 from dacfile.container.tags import Picture
 from dacfile.errors import UsageError
 
@@ -93,7 +93,7 @@ class AudioWriter:
         # libsndfile would put the time of writing into a PEAK chunk of float files; there is no public call for this
         soundfile._snd.sf_command(self._sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
         if samples:  # without, libsndfile would leave the length of the file as it was before the strings
-            self._set_strings()
+            give_strings(self._sound, self._container, self._tags)
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -123,17 +123,6 @@ class AudioWriter:
             self._file.seek(0)
             shutil.copyfileobj(self._file, self._target)
             self._file.close()
-
-    def _set_strings(self) -> None:
-        """Give libsndfile the tags that it knows: for players of WAV without ID3, and where mutagen is missing."""
-        names = {key: name for name, key in TAG_NAMES.items()}
-        values: dict[str, list[str]] = {}
-        for key, value in self._tags:
-            values.setdefault(key.upper(), []).append(value)
-        for key, found in values.items():
-            if key in names and key not in PROGRAM_TAGS:
-                with contextlib.suppress(soundfile.SoundFileError):  # an empty text, or a container without strings
-                    setattr(self._sound, names[key], "; ".join(found))
 
     def _convert(self, samples: np.ndarray) -> np.ndarray:
         """Return what libsndfile stores without touching it: integers rounded to nearest, at the top of their words."""

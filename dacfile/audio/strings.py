@@ -1,0 +1,52 @@
+"""The ten texts that libsndfile knows: what a source has of them, and what an output gets."""
+
+from __future__ import annotations
+
+import contextlib
+
+import soundfile
+
+from dacfile.container.tags import Tags
+
+TAG_NAMES = {  # attribute of soundfile -> Vorbis comment
+    "title": "TITLE",
+    "artist": "ARTIST",
+    "album": "ALBUM",
+    "tracknumber": "TRACKNUMBER",
+    "date": "DATE",
+    "genre": "GENRE",
+    "comment": "COMMENT",
+    "copyright": "COPYRIGHT",
+    "license": "LICENSE",
+    "software": "SOFTWARE",
+}
+PLAIN_KEYS = {  # of those, what libsndfile writes into containers that have no room for all
+    "AIFF": ("TITLE", "ARTIST", "COMMENT", "COPYRIGHT"),
+    "W64": (),
+    "WAV": ("TITLE", "ARTIST", "ALBUM", "TRACKNUMBER", "DATE", "GENRE", "COMMENT", "COPYRIGHT"),
+}
+PLAIN_KEYS |= {"WAVEX": PLAIN_KEYS["WAV"], "RF64": PLAIN_KEYS["WAV"]}
+PROGRAM_TAGS = ("SOFTWARE",)  # names the program that wrote the file, which is another one for an output
+
+
+def strings_of(sound: soundfile.SoundFile) -> tuple[tuple[str, str], ...]:
+    """Return the tags that libsndfile has found in a source."""
+    return tuple((key, str(value)) for name, key in TAG_NAMES.items() if (value := getattr(sound, name)))
+
+
+def fitting_strings(container: str, tags: Tags) -> dict[str, str]:
+    """Return the tags that libsndfile writes into a container: one text for each upper-case key, none of them empty."""
+    plain = PLAIN_KEYS.get(container, tuple(TAG_NAMES.values()))
+    values: dict[str, list[str]] = {}
+    for key, value in tags:
+        if key.upper() in plain and key.upper() not in PROGRAM_TAGS:
+            values.setdefault(key.upper(), []).append(value)
+    return {key: text for key, found in values.items() if (text := "; ".join(found))}
+
+
+def give_strings(sound: soundfile.SoundFile, container: str, tags: Tags) -> None:
+    """Give libsndfile the tags that it writes: for players of WAV without ID3, and where mutagen is missing."""
+    names = {key: name for name, key in TAG_NAMES.items()}
+    for key, text in fitting_strings(container, tags).items():
+        with contextlib.suppress(soundfile.SoundFileError):  # a container without strings
+            setattr(sound, names[key], text)
