@@ -31,7 +31,7 @@ PROGRAM_TAGS = ("SOFTWARE",)  # names the program that wrote the file, which is 
 
 def strings_of(sound: soundfile.SoundFile) -> tuple[tuple[str, str], ...]:
     """Return the tags that libsndfile has found in a source."""
-    return tuple((key, str(value)) for name, key in TAG_NAMES.items() if (value := getattr(sound, name)))
+    return tuple((key, value) for name, key in TAG_NAMES.items() if (value := _string_of(sound, name)))
 
 
 def fitting_strings(container: str, tags: Tags) -> dict[str, str]:
@@ -50,3 +50,28 @@ def give_strings(sound: soundfile.SoundFile, container: str, tags: Tags) -> None
     for key, text in fitting_strings(container, tags).items():
         with contextlib.suppress(soundfile.SoundFileError):  # a container without strings
             setattr(sound, names[key], text)
+
+
+def _string_of(sound: soundfile.SoundFile, name: str) -> str:
+    """Return a text; soundfile takes all for UTF-8, and has no public call for the bytes of others."""
+    text = str(getattr(sound, name))
+    if "\ufffd" not in text:
+        return text
+    try:
+        pointer = soundfile._snd.sf_get_string(sound._file, soundfile._str_types[name])
+        return decode_text(soundfile._ffi.string(pointer))
+    except (AttributeError, LookupError, TypeError, RuntimeError):  # another version, with other private names
+        return text
+
+
+def decode_text(data: bytes) -> str:
+    """Return a text in UTF-8, also one cut short, or else in Windows-1252 or Latin 1: older programs use these."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and not data[: error.start].isascii():
+            return data.decode(errors="replace")
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
