@@ -26,6 +26,9 @@ PLAIN_KEYS = {  # of those, what libsndfile writes into containers that have no 
     "WAV": ("TITLE", "ARTIST", "ALBUM", "TRACKNUMBER", "DATE", "GENRE", "COMMENT", "COPYRIGHT"),
 }
 PLAIN_KEYS |= {"WAVEX": PLAIN_KEYS["WAV"], "RF64": PLAIN_KEYS["WAV"]}
+LONGEST = {"AIFF": 8_000}  # bytes of one text; with one of 8190 libsndfile could not open its own file again
+MOST = {"CAF": 15_000}  # bytes of all texts and their names; beyond 16 KiB libsndfile drops them
+NO_LIMIT = 1 << 62
 PROGRAM_TAGS = ("SOFTWARE",)  # names the program that wrote the file, which is another one for an output
 
 
@@ -35,13 +38,24 @@ def strings_of(sound: soundfile.SoundFile) -> tuple[tuple[str, str], ...]:
 
 
 def fitting_strings(container: str, tags: Tags) -> dict[str, str]:
-    """Return the tags that libsndfile writes into a container: one text for each upper-case key, none of them empty."""
+    """Return the tags that libsndfile writes into a container, and finds there again.
+
+    One text for each upper-case key, none of them empty. Those that are too long are left out.
+    """
     plain = PLAIN_KEYS.get(container, tuple(TAG_NAMES.values()))
     values: dict[str, list[str]] = {}
     for key, value in tags:
         if key.upper() in plain and key.upper() not in PROGRAM_TAGS:
             values.setdefault(key.upper(), []).append(value)
-    return {key: text for key, found in values.items() if (text := "; ".join(found))}
+    longest, left = LONGEST.get(container, NO_LIMIT), MOST.get(container, NO_LIMIT)
+    fitting = {}
+    for key, found in values.items():
+        text = "; ".join(found)
+        size = len(text.encode(errors="replace"))
+        if text and size <= longest and size + len(key) + 2 <= left:
+            left -= size + len(key) + 2
+            fitting[key] = text
+    return fitting
 
 
 def give_strings(sound: soundfile.SoundFile, container: str, tags: Tags) -> None:
