@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from dacfile.audio.aiff import write_lengths
 from dacfile.audio.riff import write_channel_mask
 from dacfile.audio.strings import give_strings
 from dacfile.audio.tags import write_metadata
@@ -78,6 +79,7 @@ class AudioWriter:
         pictures: Sequence[Picture] = (),
     ) -> None:
         self.clipped = 0
+        self._written = 0
         self.notes: tuple[str, ...] = ()
         self._tags, self._pictures = tuple(tags), tuple(pictures)
         self._form, self._channels, self._samples, self._rate = form, channels, samples, rate
@@ -110,12 +112,15 @@ class AudioWriter:
         for start in range(0, len(samples), WRITE_FRAMES):
             values = self._convert(samples[start : start + WRITE_FRAMES])
             self._sink.call(partial(self._sound.write, values))
+            self._written += len(values)
 
     def finish(self) -> None:
         """Complete the file; the stream stays open. Done by leaving the context."""
         self._sink.call(self._sound.close)
         if self._form.container == "FLAC" and not self._samples:
             self._file.write(_empty_flac(self._rate, self._channels, INTEGER_BITS[self._form.subtype]))
+        if self._form.container == "AIFF":
+            write_lengths(self._file, self._written, self._channels * SAMPLE_BYTES[self._form.subtype])
         if self._mask:
             write_channel_mask(self._file, self._mask)
         self.notes = write_metadata(self._file, self._container, self._tags, self._pictures)
