@@ -135,3 +135,19 @@ def test_marks_are_found_across_blocks() -> None:
         window = Window(View(io.BytesIO(bytes(place) + b"OggS" + bytes(100))))
         assert window.find(b"OggS", 0) == place
         assert window.find(b"OggS", place + 1) == window.size
+
+
+@pytest.mark.parametrize("container", ["MP3", "OGG"])
+def test_a_bad_disk_is_not_the_end_of_a_file(tmp_path: Path, container: str) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if 100_000 <= self.tell() < 200_000:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    subtype = {"MP3": "MPEG_LAYER_III", "OGG": "VORBIS"}[container]
+    noise = np.random.default_rng(5).uniform(-0.5, 0.5, (1_500_000, 2)).astype(np.float32)
+    data = write(tmp_path / "a", noise, 48_000, container, subtype).read_bytes()
+    assert len(data) > 300_000
+    with pytest.raises(OSError, match="Input/output error"):
+        AudioReader(Failing(data if container == "OGG" else without_count(data)))

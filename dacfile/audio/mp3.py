@@ -74,8 +74,8 @@ def check_mp3(frames: Frames, samples: int) -> None:
     expected = samples // _frame_samples(frames.header) if frames.told is None else frames.told
     if frames.count > expected + SPARE_FRAMES:
         raise UnsupportedAudio(
-            f"several MP3 files in one, or one with a false header, which tells {expected} of {frames.count} frames: "
-            "only those could be read; split it, or have its header written anew"
+            f"several MP3 files in one, or a false header: only {expected} of {frames.count} frames could be read; "
+            "split it, or have its header written anew"
         )
 
 

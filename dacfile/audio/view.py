@@ -65,7 +65,10 @@ class View:
 
 
 class Window:
-    """Random access to a view through one block of it, for walks from page to page or from frame to frame."""
+    """Random access to a view through one block of it, for walks from page to page or from frame to frame.
+
+    Raises OSError when the view has met one: a walk that ended there would have counted too few.
+    """
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -78,6 +81,8 @@ class Window:
         if low < 0 or low + count > len(self._data):
             self._view.seek(offset)
             self._start, self._data, low = offset, self._view.read(max(count, BLOCK)), 0
+            if self._view.error is not None:
+                raise self._view.error
         return self._data[low : low + count]
 
     def find(self, mark: bytes, offset: int) -> int:
