@@ -12,7 +12,7 @@ import soundfile
 from audio_files import read, tone
 
 from dacfile.audio.files import AudioReader
-from dacfile.audio.writer import AudioWriter, OutputFormat, output_format
+from dacfile.audio.writer import SAMPLE_BYTES, AudioWriter, OutputFormat, output_format
 from dacfile.errors import UsageError
 
 
@@ -117,6 +117,36 @@ def test_hardly_any_samples(container: str, samples: int) -> None:
         assert info.frames == samples
     else:
         assert struct.unpack(">Q", stream.getvalue()[18:26])[0] & ((1 << 36) - 1) == 0
+
+
+SMALL = ["PCM_S8", "PCM_U8", "ULAW", "ALAW"]
+ODD = [
+    *[(name, n, channels) for name in SMALL for n in (1, 2, 2999) for channels in (1, 2, 3)],
+    *[(name, n, channels) for name in ("FLOAT", "DOUBLE", "PCM_24") for n in (0, 1, 3, 5, 7) for channels in (1, 2, 3)],
+]
+
+
+@pytest.mark.parametrize("tags", [(), (("TITLE", "tt"), ("COMMENT", "c"))], ids=["plain", "tags"])
+@pytest.mark.parametrize(("subtype", "samples", "channels"), ODD)
+def test_an_aiff_is_as_long_as_it_should_be(subtype: str, samples: int, channels: int, tags: tuple) -> None:
+    values = tone(samples, channels)
+    stream, _ = written(values, "AIFF", subtype, tags=tags)
+    data = stream.getvalue()
+    assert struct.unpack_from(">I", data, 4)[0] == len(data) - 8
+    assert len(data) % 2 == 0
+    got = read(stream)[0]
+    assert got.shape == values.shape
+    np.testing.assert_allclose(got, values, atol=0.03 if subtype in SMALL else 1e-6)
+    place = data.index(b"SSND")
+    assert struct.unpack_from(">I", data, place + 4)[0] == 8 + samples * channels * SAMPLE_BYTES[subtype]
+    chunks, offset = [], 12
+    while offset < len(data):
+        kind, length = struct.unpack_from(">4sI", data, offset)
+        chunks.append(kind)
+        offset += 8 + length + length % 2
+    assert offset == len(data)
+    assert chunks.count(b"SSND") == 1
+    assert set(chunks) <= {b"FVER", b"COMM", b"NAME", b"ANNO", b"SSND", b"ID3 "}
 
 
 def test_channel_mask_and_tags_come_back() -> None:

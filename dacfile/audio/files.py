@@ -11,8 +11,12 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from dacfile.audio.riff import View, read_wave_header, with_data_length
-from dacfile.audio.tags import TAG_NAMES, Metadata, read_metadata
+from dacfile.audio.mp3 import check_mp3, count_frames, with_count
+from dacfile.audio.ogg import check_ogg
+from dacfile.audio.riff import read_wave_header, with_true_length
+from dacfile.audio.strings import strings_of
+from dacfile.audio.tags import Metadata, read_metadata
+from dacfile.audio.view import View
 from dacfile.errors import LimitError, SourceChanged, UnsupportedAudio
 from dacfile.limits import DEFAULT_LIMITS, Limits
 from dacfile.spool import spooled
@@ -59,6 +63,7 @@ class AudioReader:
             self._stream = self._seekable(stream)
             self._identity = self._identify()
             self._sound = self._open()
+            self._known = len(self.warnings)
             self.info = self._describe(limits)
         except BaseException:
             self._close_files()
@@ -123,17 +128,37 @@ class AudioReader:
             raise UnsupportedAudio("not audio: the file is empty")
         header = read_wave_header(self._stream)
         self._mask = header.channel_mask if header else 0
-        self._view = View(self._stream)  # libsndfile shall judge by content, not by name
-        if header is not None and header.missing:
-            self.warnings.append(f"its header promises {header.missing} bytes more than the file has")
-        if header is not None and header.data_unknown:
-            self.warnings.append("its header does not say how long it is: read to the end of the file")
-            self._view = with_data_length(self._stream, header)
+        # a view, so that libsndfile judges by content, not by name
+        self._view = with_true_length(self._stream, header) if header else View(self._stream)
+        self._warn(header.note if header else None)
+        sound = self._open_view()
+        if sound.format == "OGG":
+            self._warn(check_ogg(View(self._stream)))
+        return self._open_mp3(sound) if sound.format == "MP3" else sound
+
+    def _open_mp3(self, sound: soundfile.SoundFile) -> soundfile.SoundFile:
+        """Return an MP3 opened anew where libsndfile did not know its length; `sound` is what it has opened."""
+        frames = count_frames(View(self._stream))
+        if frames is None:
+            return sound
+        if frames.told is None:
+            sound.close()
+            self._view = with_count(self._stream, frames)
+            sound = self._open_view()
+        check_mp3(frames, sound.frames)
+        return sound
+
+    def _open_view(self) -> soundfile.SoundFile:
+        self._view.seek(0)
         try:
             return soundfile.SoundFile(self._view)
         except (soundfile.LibsndfileError, TypeError) as error:
             self._check_readable()
             raise UnsupportedAudio(f"not audio that can be read ({_reason(error)})") from None
+
+    def _warn(self, note: str | None) -> None:
+        if note:
+            self.warnings.append(note)
 
     def _describe(self, limits: Limits) -> SourceInfo:
         sound = self._sound
@@ -142,7 +167,6 @@ class AudioReader:
         if sound.samplerate > limits.rate:
             raise LimitError.over("sample rate", sound.samplerate, limits.rate)
         unknown = not 0 <= sound.frames <= limits.source_samples
-        tags = tuple((key, str(value)) for name, key in TAG_NAMES.items() if (value := getattr(sound, name)))
         return SourceInfo(
             name=self.name,
             rate=sound.samplerate,
@@ -151,7 +175,7 @@ class AudioReader:
             container=sound.format,
             subtype=sound.subtype,
             channel_mask=self._mask if self._mask.bit_count() <= sound.channels else 0,
-            tags=tags,
+            tags=strings_of(sound),
             file_bytes=self._stream_size(),
         )
 
@@ -164,9 +188,8 @@ class AudioReader:
     def _rewind(self) -> None:
         if self._started:
             self._sound.close()
-            self._stream.seek(0)
-            self.warnings.clear()
-            self._sound = self._open()
+            del self.warnings[self._known :]
+            self._sound = self._open_view()
         self._started = True
 
     def _read(self, frames: int) -> np.ndarray:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dacfile.audio.view import View
+
 EXTENSIBLE = 0xFFFE  # wFormatTag of a `fmt ` chunk that carries a channel mask
 MAX_CHUNKS = 1_000  # before `data`; real files have a handful
-UNKNOWN = (0, 0xFFFFFFFF)  # what programs that cannot seek back leave as the length of `data`
+UNKNOWN = (0xFFFFFFFF, (1 << 64) - 1)  # what programs that cannot seek back leave as the length of `data`; or 0
+NEAR = 1 << 16  # such programs also take what is so little below 2 or 4 GiB
+LARGEST = 0xFFFFFFFE  # what a RIFF length can say
 
 
 @dataclass(frozen=True)
@@ -19,24 +24,19 @@ class WaveHeader:
     channel_mask: int = 0
     mask_offset: int | None = None
     data_offset: int | None = None
-    data_bytes: int = 0  # as the header says; of RF64 0xFFFFFFFF
-    file_bytes: int = 0
+    data_bytes: int = 0  # as the header says
+    sample_bytes: int = 0  # that the file has
+    size_offset: int = 0  # of the length that libsndfile goes by: 4 bytes, in RF64 8
+    is_rf64: bool = False
 
     @property
-    def data_unknown(self) -> bool:
-        """Whether the length of the samples was never filled in."""
-        return self.data_bytes in UNKNOWN and self.present > 0
-
-    @property
-    def present(self) -> int:
-        """Bytes of the file after the header of its `data` chunk."""
-        return 0 if self.data_offset is None else self.file_bytes - self.data_offset
-
-    @property
-    def missing(self) -> int:
-        """Bytes of samples that the header promises and the file does not have."""
-        known = self.data_offset is not None and self.data_bytes not in UNKNOWN
-        return max(self.data_bytes - self.present, 0) if known else 0
+    def note(self) -> str | None:
+        """What a user should know of the length."""
+        if self.data_bytes > self.sample_bytes and self.data_bytes not in UNKNOWN:
+            return f"its header promises {self.data_bytes - self.sample_bytes} bytes more than the file has"
+        if self.data_bytes != self.sample_bytes and self.sample_bytes:
+            return "its header does not say how long it is: read to the end of the file"
+        return None
 
 
 def read_wave_header(stream: BinaryIO) -> WaveHeader | None:
@@ -47,71 +47,22 @@ def read_wave_header(stream: BinaryIO) -> WaveHeader | None:
         head = stream.read(12)
         if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
             return None
-        return _walk(stream, file_bytes)
+        return _walk(stream, file_bytes, head[:4] == b"RF64")
     finally:
         stream.seek(0)
 
 
-def _walk(stream: BinaryIO, file_bytes: int) -> WaveHeader:
-    mask, mask_offset, offset = 0, None, 12
-    for _ in range(MAX_CHUNKS):
-        stream.seek(offset)
-        head = stream.read(8)
-        if len(head) < 8:
-            break
-        kind, length = head[:4], struct.unpack("<I", head[4:])[0]
-        if kind == b"data":
-            return WaveHeader(mask, mask_offset, offset + 8, length, file_bytes)
-        if kind == b"fmt " and length >= 40:
-            fmt = stream.read(24)
-            if len(fmt) == 24 and struct.unpack_from("<H", fmt)[0] == EXTENSIBLE:
-                mask, mask_offset = struct.unpack_from("<I", fmt, 20)[0], offset + 28
-        offset += 8 + length + length % 2
-    return WaveHeader(mask, mask_offset, None, 0, file_bytes)
-
-
-class View:
-    """A read-only view of a seekable stream, without its name, and where needed with a few bytes replaced.
-
-    `error` is what went wrong when the stream was read: C code takes that for the end of the file.
-    """
-
-    def __init__(self, stream: BinaryIO, offset: int = 0, patch: bytes = b"") -> None:
-        self._stream, self._offset, self._patch = stream, offset, patch
-        self.error: OSError | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, with the patch in its place; nothing after an error."""
-        start = self._stream.tell()
-        try:
-            data = bytearray(b"" if self.error else self._stream.read(size))
-        except OSError as error:
-            self.error = error
-            return b""
-        low, high = max(start, self._offset), min(start + len(data), self._offset + len(self._patch))
-        if low < high:
-            data[low - start : high - start] = self._patch[low - self._offset : high - self._offset]
-        return bytes(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move as the stream itself does; nowhere after an error."""
-        try:
-            return 0 if self.error else self._stream.seek(offset, whence)
-        except OSError as error:
-            self.error = error
-            return 0
-
-    def tell(self) -> int:
-        """Return the position in the stream."""
-        return self._stream.tell()
-
-
-def with_data_length(stream: BinaryIO, header: WaveHeader) -> View:
-    """Return the stream as if its `data` chunk reached to the end of the file, or as far as a RIFF length can say."""
+def with_true_length(stream: BinaryIO, header: WaveHeader) -> View:
+    """Return the stream as if its header told the length of the samples; beyond 4 GiB as RF64, which can."""
+    length = header.sample_bytes
     if header.data_offset is None:
-        raise ValueError("a header without data chunk has no length to replace")
-    length = min(header.present, 0xFFFFFFFE)
-    return View(stream, header.data_offset - 4, struct.pack("<I", length))
+        return View(stream)
+    if header.is_rf64:
+        return View(stream, header.size_offset, 8, struct.pack("<Q", length))
+    if length <= LARGEST:
+        return View(stream, header.size_offset, 4, struct.pack("<I", length))
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, header.data_offset + 28 + length, length, 0, 0)
+    return View(stream, 0, 12, b"RF64\xff\xff\xff\xffWAVE" + sizes)
 
 
 def write_channel_mask(stream: BinaryIO, channel_mask: int) -> None:
@@ -122,3 +73,61 @@ def write_channel_mask(stream: BinaryIO, channel_mask: int) -> None:
         stream.seek(header.mask_offset)
         stream.write(struct.pack("<I", channel_mask))
     stream.seek(end)
+
+
+def _walk(stream: BinaryIO, file_bytes: int, is_rf64: bool) -> WaveHeader:
+    mask, mask_offset, sizes_offset, long_bytes = 0, None, None, 0
+    for offset, kind, length in _chunks(stream, 12):
+        if kind == b"data":
+            if sizes_offset and (long_bytes or length == UNKNOWN[0]):  # which here stands for "see ds64"
+                declared = long_bytes
+            else:
+                declared = length
+            found = _sample_bytes(stream, offset + 8, declared, file_bytes, is_rf64)
+            size_offset = offset + 4 if sizes_offset is None else sizes_offset
+            return WaveHeader(mask, mask_offset, offset + 8, declared, found, size_offset, sizes_offset is not None)
+        if kind == b"fmt " and length >= 40:
+            fmt = stream.read(24)
+            if len(fmt) == 24 and struct.unpack_from("<H", fmt)[0] == EXTENSIBLE:
+                mask, mask_offset = struct.unpack_from("<I", fmt, 20)[0], offset + 28
+        if kind == b"ds64" and is_rf64:
+            sizes = stream.read(16)
+            if len(sizes) == 16:
+                sizes_offset, long_bytes = offset + 16, struct.unpack_from("<Q", sizes, 8)[0]
+    return WaveHeader(mask, mask_offset, is_rf64=is_rf64)
+
+
+def _chunks(stream: BinaryIO, offset: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield place, name and length of the chunks from `offset` on; the stream is at the content of each."""
+    for _ in range(MAX_CHUNKS):
+        stream.seek(offset)
+        head = stream.read(8)
+        if len(head) < 8:
+            return
+        length = struct.unpack("<I", head[4:])[0]
+        yield offset, head[:4], length
+        offset += 8 + length + length % 2
+
+
+def _sample_bytes(stream: BinaryIO, offset: int, declared: int, file_bytes: int, is_rf64: bool) -> int:
+    """Return how many bytes of samples there are, by what follows them where the declared length can be false."""
+    present = file_bytes - offset
+    if declared in UNKNOWN or declared >= present:
+        return present
+    if not declared:
+        return 0 if present >= 8 and _ends_in_chunks(stream, offset, file_bytes) else present
+    if is_rf64:
+        return declared
+    wrapped = declared + ((present - declared) >> 32 << 32)  # the programs that write it count on, past 4 GiB
+    doubtful = wrapped > declared or -declared % (1 << 31) < NEAR
+    return wrapped if not doubtful or _ends_in_chunks(stream, offset + wrapped, file_bytes) else present
+
+
+def _ends_in_chunks(stream: BinaryIO, offset: int, file_bytes: int) -> bool:
+    """Say whether from `offset` to the end of the file there are chunks alone; samples would hardly look like them."""
+    offset += offset % 2
+    for place, kind, length in _chunks(stream, offset):
+        if not all(0x20 <= letter < 0x7F for letter in kind):
+            return False
+        offset = place + 8 + length
+    return file_bytes - 1 <= offset <= file_bytes + 1

@@ -12,30 +12,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import BinaryIO
 
-from dacfile.audio.riff import View
+from dacfile.audio.strings import PROGRAM_TAGS, fitting_strings
+from dacfile.audio.view import View
 from dacfile.container.tags import COUNT_BYTES, ENTRY_BYTES, Picture, Tags, is_valid_key, pack_picture
 from dacfile.errors import DaczError
 from dacfile.limits import DEFAULT_LIMITS, MIB, Limits
 
-TAG_NAMES = {  # attribute of soundfile -> Vorbis comment
-    "title": "TITLE",
-    "artist": "ARTIST",
-    "album": "ALBUM",
-    "tracknumber": "TRACKNUMBER",
-    "date": "DATE",
-    "genre": "GENRE",
-    "comment": "COMMENT",
-    "copyright": "COPYRIGHT",
-    "license": "LICENSE",
-    "software": "SOFTWARE",
-}
-PLAIN_KEYS = {  # of those, what libsndfile writes into containers that have no room for all
-    "AIFF": ("TITLE", "ARTIST", "COMMENT", "COPYRIGHT"),
-    "W64": (),
-    "WAV": ("TITLE", "ARTIST", "ALBUM", "TRACKNUMBER", "DATE", "GENRE", "COMMENT", "COPYRIGHT"),
-}
-PLAIN_KEYS |= {"WAVEX": PLAIN_KEYS["WAV"], "RF64": PLAIN_KEYS["WAV"]}
-PROGRAM_TAGS = ("SOFTWARE",)  # names the program that wrote the file, which is another one for an output
 INSTALL = "pip install 'dacfile[tags]'"
 MOST_BYTES = 64 * MIB  # that are read to find the tags of one file
 PICTURE_MARKS = (b"image/", b"METADATA_BLOCK_PICTURE")
@@ -139,7 +121,7 @@ class _Capped:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, but never before the start, which the view would take for a failure of the disk."""
+        """Move; what is before the start is the start, where the view would stay in its place."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell()}.get(whence)
         if start is None:
             start = self._view.seek(0, os.SEEK_END)
@@ -186,8 +168,8 @@ def _has_room(stream: BinaryIO, tags: Tags, pictures: list[Picture]) -> bool:
 
 def _left_out(container: str, tags: Tags, pictures: tuple[Picture, ...], why: str) -> tuple[str, ...]:
     """Return the note about what is not among libsndfile's strings, if there is such."""
-    plain = PLAIN_KEYS.get(container, tuple(TAG_NAMES.values()))
-    lost = sum(key not in plain for key, _ in tags)
+    held = fitting_strings(container, tags)
+    lost = sum(key not in held for key, _ in tags)
     parts = [_count(number, name) for number, name in ((lost, "tag"), (len(pictures), "picture")) if number]
     return (f"{' and '.join(parts)} left out: {why}",) if parts else ()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import shutil
 import tempfile
@@ -14,8 +13,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from dacfile.audio.aiff import write_lengths
 from dacfile.audio.riff import write_channel_mask
-from dacfile.audio.tags import PROGRAM_TAGS, TAG_NAMES, write_metadata
+from dacfile.audio.strings import give_strings
+from dacfile.audio.tags import write_metadata
 from dacfile.container.tags import Picture
 from dacfile.errors import UsageError
 
@@ -78,6 +79,7 @@ class AudioWriter:
         pictures: Sequence[Picture] = (),
     ) -> None:
         self.clipped = 0
+        self._written = 0
         self.notes: tuple[str, ...] = ()
         self._tags, self._pictures = tuple(tags), tuple(pictures)
         self._form, self._channels, self._samples, self._rate = form, channels, samples, rate
@@ -93,7 +95,7 @@ class AudioWriter:
         # libsndfile would put the time of writing into a PEAK chunk of float files; there is no public call for this
         soundfile._snd.sf_command(self._sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
         if samples:  # without, libsndfile would leave the length of the file as it was before the strings
-            self._set_strings()
+            give_strings(self._sound, self._container, self._tags)
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -110,12 +112,15 @@ class AudioWriter:
         for start in range(0, len(samples), WRITE_FRAMES):
             values = self._convert(samples[start : start + WRITE_FRAMES])
             self._sink.call(partial(self._sound.write, values))
+            self._written += len(values)
 
     def finish(self) -> None:
         """Complete the file; the stream stays open. Done by leaving the context."""
         self._sink.call(self._sound.close)
         if self._form.container == "FLAC" and not self._samples:
             self._file.write(_empty_flac(self._rate, self._channels, INTEGER_BITS[self._form.subtype]))
+        if self._form.container == "AIFF":
+            write_lengths(self._file, self._written, self._channels * SAMPLE_BYTES[self._form.subtype])
         if self._mask:
             write_channel_mask(self._file, self._mask)
         self.notes = write_metadata(self._file, self._container, self._tags, self._pictures)
@@ -123,17 +128,6 @@ class AudioWriter:
             self._file.seek(0)
             shutil.copyfileobj(self._file, self._target)
             self._file.close()
-
-    def _set_strings(self) -> None:
-        """Give libsndfile the tags that it knows: for players of WAV without ID3, and where mutagen is missing."""
-        names = {key: name for name, key in TAG_NAMES.items()}
-        values: dict[str, list[str]] = {}
-        for key, value in self._tags:
-            values.setdefault(key.upper(), []).append(value)
-        for key, found in values.items():
-            if key in names and key not in PROGRAM_TAGS:
-                with contextlib.suppress(soundfile.SoundFileError):  # an empty text, or a container without strings
-                    setattr(self._sound, names[key], "; ".join(found))
 
     def _convert(self, samples: np.ndarray) -> np.ndarray:
         """Return what libsndfile stores without touching it: integers rounded to nearest, at the top of their words."""
