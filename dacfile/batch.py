@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, Report, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import RecodeSettings, Repack, RepackSettings, deepest_layer, existing_output
+from dacfile.repack import RecodeSettings, Repack, RepackSettings, channel_depths, deepest_layer, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.spool import spooled
 from dacfile.verification import complete_head, verify_file
@@ -190,7 +190,7 @@ class _Compress:
         wanted = options.codebooks if options else None
         if wanted is not None and deepest_layer(target, wanted) not in (0, wanted):
             return f"other than {wanted} codebooks"
-        if options and options.bitrate is not None and head.nominal_bitrate > options.bitrate * 1000:
+        if options and options.bitrate is not None and _other_rate(target, head, options.bitrate * 1000):
             return f"{head.nominal_bitrate / 1000:.3g} kbit/s in place of {options.bitrate:g}"
         return ""
 
@@ -245,6 +245,21 @@ class _Compress:
 
             check_source(task.target, task.source)
             task.source.unlink()
+
+
+def _other_rate(target: Path, head: Head, wanted: float) -> bool:
+    """Say whether `wanted` bit/s would have given a file of fewer layers, or one of more.
+
+    More of them are only missed where each coded channel could have had another one: the deeper of two channels may get
+    one alone, which the file does not tell.
+    """
+    if head.nominal_bitrate > wanted:
+        return True
+    layer = head.rate / head.hop * head.bits_per_code
+    if head.nominal_bitrate + layer > wanted:
+        return False  # known without reading on
+    depths = channel_depths(target, head.codebooks)
+    return 0 < max(depths) < head.codebooks and head.nominal_bitrate + layer * sum(map(bool, depths)) <= wanted
 
 
 class _Decompress:

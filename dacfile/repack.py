@@ -106,13 +106,21 @@ def deepest_layer(path: Path, enough: int | None = None) -> int:
 
     Reads and checks the whole file, or what it takes to find `enough` layers.
     """
-    deepest = 0
+    return max(channel_depths(path, enough))
+
+
+def channel_depths(path: Path, enough: int | None = None) -> list[int]:
+    """Return, channel by channel, the largest number of layers of any block; 0 for silence.
+
+    Reads and checks the whole file, or what it takes to find `enough` layers in any channel.
+    """
     with Reader(path) as reader:
+        depths = [0] * reader.head.channels
         for block in reader.blocks():
-            deepest = max(deepest, *(len(channel.layers) for channel in block.channels))
-            if enough is not None and deepest >= enough:
+            depths = [max(depth, len(channel.layers)) for depth, channel in zip(depths, block.channels, strict=True)]
+            if enough is not None and max(depths) >= enough:
                 break
-    return deepest
+    return depths
 
 
 def copy_mode(source: Path, stream: BinaryIO) -> None:

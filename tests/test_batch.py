@@ -330,3 +330,26 @@ def test_repacked_files_are_smaller_and_hold_the_first_layers(music, tmp_path):
             np.testing.assert_array_equal(before.codes(codebooks=1), after.codes()[:, :1])
             assert after.info.file_bytes < before.info.file_bytes
     assert decompress([tmp_path / "small"], tmp_path / "back")[-1].done == 4
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "done"),
+    [(3, 3, True), (3, 5.9, True), (3, 6, False), (3, 100, False), (6, 100, False), (9, 100, True), (6, 5.9, False)],
+)
+def test_an_output_of_another_bit_rate_is_told_and_keeps_its_source(music, tmp_path, made, asked, done):
+    """The stub has three layers of 3 kbit/s."""
+    assert compress([music / "c.wav"], tmp_path / "out", options=CompressOptions(bitrate=made))[-1].done == 1
+    options = CompressOptions(bitrate=asked)
+    (skipped,) = kinds(compress([music / "c.wav"], tmp_path / "out", options=options, remove=True), FileSkipped)
+    assert skipped.done == done
+    assert (f"{made} kbit/s in place of {asked:g}" in skipped.reason) == (not done)
+    assert (music / "c.wav").exists() == (not done)
+
+
+def test_every_coded_channel_needs_its_layer_before_a_bit_rate_counts_as_missed(music, tmp_path):
+    make = CompressOptions(bitrate=6, stereo="lr")
+    assert compress([music / "a.wav"], tmp_path / "out", options=make)[-1].done == 1
+    for asked, done in ((11.9, True), (12, False)):
+        options = CompressOptions(bitrate=asked, stereo="lr")
+        (skipped,) = kinds(compress([music / "a.wav"], tmp_path / "out", options=options), FileSkipped)
+        assert skipped.done == done
