@@ -9,6 +9,7 @@ inside an input folder is not walked.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -241,7 +242,8 @@ def find_dacz(inputs: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
 
 def read_list(text: str) -> list[Path]:
     """Return the paths of a list of files: one a line, empty lines left out; NUL as separator when there is one."""
-    parts = text.split("\0") if "\0" in text else text.splitlines()
+    # str.splitlines would also split at characters that names may hold, such as U+2028.
+    parts = text.split("\0") if "\0" in text else re.split(r"\r?\n", text)
     return [Path(part) for part in parts if part]
 
 

@@ -165,3 +165,9 @@ def test_a_file_that_cannot_be_named_is_a_problem(tmp_path):
 def test_lists_of_files():
     assert read_list("a.wav\n\nb c.flac\n") == [Path("a.wav"), Path("b c.flac")]
     assert read_list("new\nline.wav\0b.wav\0") == [Path("new\nline.wav"), Path("b.wav")]
+
+
+def test_lines_of_a_list_end_at_line_feeds_only():
+    names = [f"a{character}b.wav" for character in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r"]
+    assert read_list("\n".join(names)) == [Path(name) for name in names]
+    assert read_list("a.wav\r\nb.wav\r\n\r\n") == [Path("a.wav"), Path("b.wav")]
