@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dacfile.errors import UnsupportedAudio, UsageError
-from dacfile.plan import compress_rules, decompress_rules, make_plan, read_list
+from dacfile.plan import compress_rules, decompress_rules, find_dacz, make_plan, read_list
 
 
 @pytest.fixture
@@ -89,6 +89,16 @@ def test_what_is_no_regular_file_is_noted(tree):
     os.mkfifo(tree / "pipe.wav")
     plan = make_plan([tree], None, compress_rules())
     assert [(n.path.name, n.reason) for n in plan.notes] == [("pipe.wav", "not a regular file")]
+
+
+def test_what_was_named_and_is_no_regular_file_is_a_problem(tree):
+    os.mkfifo(tree / "pipe")
+    plan = make_plan([tree / "pipe", tree / "b.wav"], None, compress_rules())
+    assert [t.source.name for t in plan.tasks] == ["b.wav"]
+    assert not plan.notes
+    assert isinstance(plan.problems[0].error, UsageError)
+    assert "not a regular file" in str(plan.problems[0].error)
+    assert find_dacz([tree / "pipe"])[1][0].path == tree / "pipe"
 
 
 def test_missing_inputs_are_problems_and_the_rest_goes_on(tree):
