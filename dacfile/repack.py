@@ -13,7 +13,7 @@ from typing import BinaryIO
 from dacfile.container import Reader, drop_layers, verify_structure
 from dacfile.errors import OutputExists
 from dacfile.events import FileSkipped, Report
-from dacfile.plan import Plan, Task, find_dacz, make_plan, repack_rules
+from dacfile.plan import Plan, Problem, Task, find_dacz, make_plan, repack_rules
 from dacfile.runner import Outcome
 
 
@@ -46,8 +46,14 @@ def plan_repack(inputs: Sequence[Path], out: Path | None) -> Plan:
     if out is not None:
         return make_plan(inputs, out, repack_rules())
     paths, problems = find_dacz(inputs)
-    tasks = {path.resolve(): path for path in reversed(paths)}  # links stay links; a file with two names is done once
-    return Plan([Task(path, target, path.stat().st_size) for target, path in reversed(tasks.items())], [], problems)
+    plan = Plan(problems=problems)
+    targets = {path.resolve(): path for path in reversed(paths)}  # links stay links; a file with two names is done once
+    for target, path in reversed(targets.items()):
+        try:
+            plan.tasks.append(Task(path, target, path.stat().st_size))
+        except OSError as error:  # gone since it was found
+            plan.problems.append(Problem(path, error))
+    return plan
 
 
 class Repack:

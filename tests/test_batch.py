@@ -332,6 +332,24 @@ def test_repacked_files_are_smaller_and_hold_the_first_layers(music, tmp_path):
     assert decompress([tmp_path / "small"], tmp_path / "back")[-1].done == 4
 
 
+def test_a_file_that_vanishes_before_it_is_repacked_fails_alone(music, tmp_path, monkeypatch):
+    from dacfile import repack
+
+    compress([music], tmp_path / "out")
+
+    def find_and_lose(inputs):
+        found = find_dacz(inputs)
+        (tmp_path / "out" / "a.wav.dacz").unlink()
+        return found
+
+    find_dacz = repack.find_dacz
+    monkeypatch.setattr(repack, "find_dacz", find_and_lose)
+    plan = repack.plan_repack([tmp_path / "out"], None)
+    events = list(batch.process(plan, repack.RepackSettings(codebooks=1, in_place=True)))
+    assert [event.source.name for event in kinds(events, FileFailed)] == ["a.wav.dacz"]
+    assert (events[-1].done, events[-1].exit_code) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("made", "asked", "done"),
     [(3, 3, True), (3, 5.9, True), (3, 6, False), (3, 100, False), (6, 100, False), (9, 100, True), (6, 5.9, False)],
