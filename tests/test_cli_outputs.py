@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -50,6 +52,27 @@ def test_wrong_calls_of_decompress(packed, tmp_path, dacz, arguments, message):
     before = files_below(tmp_path)
     done = dacz("decompress", packed, *[argument.format(folder=tmp_path) for argument in arguments])
     assert (done.code, done.out) == (1, "")
+    assert message in done.err
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["b.aif", "b.wave", "b.bwf", "b.RF64", "b.caf"])
+def test_standard_input_takes_every_name_that_a_file_takes(packed, tmp_path, dacz, monkeypatch, name):
+    with packed.open("rb") as stream:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+        done = dacz("decompress", "-", "-o", tmp_path / name, "-q")
+    assert (done.code, done.err) == (0, "")
+    assert dacz("decompress", packed, "-o", tmp_path / ("as_file" + Path(name).suffix)).code == 0
+    assert (tmp_path / name).read_bytes() == (tmp_path / ("as_file" + Path(name).suffix)).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "message"), [("b.mp3", "cannot write the format"), ("b", "needs a file name")])
+def test_standard_input_refuses_names_of_no_format(packed, tmp_path, dacz, monkeypatch, name, message):
+    before = files_below(tmp_path)
+    with packed.open("rb") as stream:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+        done = dacz("decompress", "-", "-o", tmp_path / name)
+    assert done.code == 1
     assert message in done.err
     assert files_below(tmp_path) == before
 
