@@ -14,6 +14,7 @@ from conftest import files_below
 import dacfile
 from dacfile.errors import UsageError
 from dacfile.runner import failure
+from dacz.common import complain_about
 
 pytestmark = pytest.mark.usefixtures("stub_models")
 
@@ -119,6 +120,19 @@ def test_a_failure_names_the_file_that_is_to_blame(tmp_path):
     other = failure(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target)))
     assert own.reason == "permission denied"
     assert other.reason == f"{target}: permission denied"
+
+
+def test_verify_names_the_source_that_is_missing(packed, tmp_path, dacz):
+    done = dacz("verify", "--deep", "--source", tmp_path / "missing.wav", packed)
+    assert (done.code, done.err) == (1, f"dacz: {tmp_path / 'missing.wav'}: no such file\n")
+
+
+def test_a_command_without_a_batch_names_the_file_that_is_to_blame_too(tmp_path, capsys):
+    codes: list[int] = []
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "other"))
+    complain_about(tmp_path / "a.dacz", error, codes)
+    assert capsys.readouterr().err == f"dacz: {tmp_path / 'a.dacz'}: {tmp_path / 'other'}: permission denied\n"
+    assert codes == [2]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -17,7 +17,7 @@ import typer
 from dacfile import atomic
 from dacfile.errors import DaczError, UsageError
 from dacfile.plan import find_dacz, read_list
-from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop
+from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop, failure
 from dacz.render import complain
 
 PIPE = Path("-")
@@ -54,12 +54,9 @@ def expand_coded(inputs: list[Path], codes: list[int]) -> list[Path]:
 
 def complain_about(path: Path, error: DaczError | OSError, codes: list[int]) -> None:
     """Write an error about a file to stderr and note its exit code."""
-    if isinstance(error, DaczError):
-        complain(path, str(error).removeprefix(f"{path}: "))
-        codes.append(error.exit_code)
-    else:
-        complain(path, (error.strerror or str(error)).lower())
-        codes.append(SOME_FAILED)
+    failed = failure(path, error)
+    complain(path, failed.reason)
+    codes.append(failed.exit_code)
 
 
 def worst(codes: Iterable[int], good: int) -> int:

@@ -33,6 +33,8 @@ def command(
     checks: tuple[str, ...] = ()
     if source is not None and not deep:
         raise UsageError("--source compares decoded audio: give --deep too")
+    if source is not None and not source.is_file():
+        raise UsageError(f"{source}: no such file")
     check = _deep_check(source) if deep else verify_file
     paths = expand(files, codes)
     if source is not None and len(paths) > 1:
