@@ -191,6 +191,32 @@ def test_verified_sources_are_removed_and_others_kept(music, tmp_path, monkeypat
     assert files_below(tmp_path / "out") == ["a.wav.dacz"]
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_links_among_the_sources_are_done_before_their_file_goes(music, tmp_path, before):
+    (music / "z_link.wav").symlink_to("a.wav")
+    (music / "sub" / "y_link.wav").symlink_to(music / "z_link.wav")
+    if before:
+        compress([music], tmp_path / "out")
+    events = compress([music], tmp_path / "out", remove=True)
+    assert not kinds(events, FileFailed)
+    assert len(files_below(tmp_path / "out")) == 6
+    assert [path for path in music.rglob("*") if not path.is_dir()] == []
+
+
+def test_a_file_stays_while_a_link_to_it_is_not_done(music, tmp_path):
+    (music / "z_link.wav").symlink_to("a.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "z_link.wav.dacz").write_bytes(b"in the way")
+    events = compress([music], tmp_path / "out", remove=True)
+    assert [event.source.name for event in kinds(events, FileFailed)] == ["z_link.wav"]
+    assert files_below(music) == ["a.wav", "z_link.wav"]
+    again = compress([music], tmp_path / "out", remove=True)
+    assert "once that is done for all links to it" in kinds(again, FileSkipped)[0].reason
+    (tmp_path / "out" / "z_link.wav.dacz").unlink()
+    assert not kinds(compress([music], tmp_path / "out", remove=True), FileFailed)
+    assert files_below(music) == []
+
+
 def test_a_source_that_changes_while_its_output_is_verified_is_kept(music, tmp_path, monkeypatch, make_wav):
     verify = batch.verify_file
 
