@@ -13,6 +13,7 @@ from dacfile.entropy.files import Storable, prior_bytes, read_metadata
 from dacfile.errors import DaczError
 from dacfile.folders import PRIOR_SUFFIX, user_folder
 from dacfile.installed import PRIOR_FOLDER
+from dacfile.priors import list_priors
 from dacfile.recode import Gain, measure
 
 
@@ -66,15 +67,19 @@ def not_coded_with(paths: Sequence[Path], prior: Prior) -> list[Path]:
     return found
 
 
-def install(folder: Path, prior: Storable) -> Path:
-    """Write a prior, named by its id, into the user's store and into the `.dacz` folder of an archive.
+def install(folder: Path, prior: Storable) -> str:
+    """Write a prior, named by its id, into the `.dacz` folder of an archive, and into the user's store if it is new.
 
-    Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read.
+    Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read. What
+    the package brings is written nowhere: every installation has it. Returns what `named_prior` finds it by.
     """
-    name = prior.id.hex() + PRIOR_SUFFIX
-    for place in (user_folder(), folder / PRIOR_FOLDER):
-        target = place / name
+    identity = prior.id.hex()
+    installed = [entry for entry in list_priors() if entry.id == identity]
+    if any(entry.bundled for entry in installed):
+        return identity
+    for place in (folder / PRIOR_FOLDER,) if installed else (user_folder(), folder / PRIOR_FOLDER):
+        target = place / (identity + PRIOR_SUFFIX)
         if not target.exists():
             with AtomicFile(target) as stream:
                 stream.write(prior_bytes(prior))
-    return target
+    return str(target)

@@ -96,7 +96,7 @@ class _Run:
     def _learn(self, entry: ModelEntry, paths: list[Path]) -> None:
         from dacfile.entropy.files import Storable, prior_bytes
         from dacfile.installed import default_prior
-        from dacfile.optimize import Prior, saving
+        from dacfile.optimize import Prior, not_coded_with, saving
         from dacfile.training.prior_archive import train_on_pieces
 
         pieces, _ = read_pieces(paths, entry.id, self.left_out.__setitem__)
@@ -108,7 +108,13 @@ class _Run:
         name, listen = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
         minutes = 0 if hopeless else self.minutes  # files smaller than a network: tables may pay, a network cannot
         prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, listen)
-        self._apply(entry, saving(paths, cast(Prior, prior)), prior, len(prior_bytes(prior)))
+        learned, cost = saving(paths, cast(Prior, prior)), len(prior_bytes(prior))
+        if start is not None:
+            free = saving(not_coded_with(paths, start), start)
+            if free.smaller and free.saved >= learned.saved - (0 if self.always else cost):
+                self._apply(entry, free, cast(Storable, start), 0)
+                return
+        self._apply(entry, learned, prior, cost)
 
     def _apply(self, entry: ModelEntry, found: Saving, prior: Storable, cost: int) -> None:
         """Tell what a prior brings, and recode the files when it pays; `cost`: bytes that its file adds."""
@@ -120,7 +126,7 @@ class _Run:
         self._tell(entry, found, prior, cost, pays)
         if not pays or self.dry_run:
             return
-        settings = RecodeSettings(str(install(self.folder, prior)), in_place=True)
+        settings = RecodeSettings(install(self.folder, prior), in_place=True)
         plan = plan_repack(found.smaller, None)
         code = work.run(plan, settings, jobs=0, as_json=self.as_json, quiet=self.quiet)
         self.codes += [code] if code else []
@@ -132,9 +138,10 @@ class _Run:
             print(json.dumps({**facts, "files": len(found.smaller), **sizes}), flush=True)
         elif not self.quiet:
             percent = 100 * found.saved / max(found.stored, 1)
+            means = f"{prior.config['kind']} of {size(cost)}" if cost else "a prior that is there already"
             print(
                 f"{escape(entry.name)}: {plural(len(found.smaller), 'file')} would be {size(found.saved)} smaller in "
-                f"all, of {size(found.stored)} ({percent:.1f} %), with {prior.config['kind']} of {size(cost)}"
+                f"all, of {size(found.stored)} ({percent:.1f} %), with {means}"
             )
             if not pays:
                 print(f"nothing done: the prior itself takes {size(cost)}" if found.saved else "nothing done")
