@@ -172,7 +172,7 @@ class _Compress:
             check_codebooks(settings.options, self.wanted.facts)
         self.coders = _coders(settings.coders, jobs)
 
-    def existing(self, task: Task) -> FileSkipped | bool:
+    def existing(self, task: Task) -> FileSkipped | None:
         if self.settings.exists != "skip":
             return existing_output(task, self.settings.exists)
         try:
@@ -180,7 +180,7 @@ class _Compress:
         except NotDacz:
             raise OutputExists(f"{task.target} exists and is not a .dacz file; move it away first") from None
         if head is None or not self._is_current(task):
-            return True
+            return None
         if other := self._difference(task.target, head):
             return FileSkipped(task.source, f"is done, with {other}; --exists overwrite makes it anew")
         also = ", and its source is deleted" if self.settings.remove else ""
@@ -307,7 +307,7 @@ class _Decompress:
         self.codecs.check()
         self.coders = _coders(settings.coders, jobs)
 
-    def existing(self, task: Task) -> FileSkipped | bool:
+    def existing(self, task: Task) -> FileSkipped | None:
         return existing_output(task, self.settings.exists)
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
@@ -365,8 +365,8 @@ def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
     yield from (failure(problem.path, problem.error) for problem in plan.problems)
     for task in plan.tasks:
         try:
-            verdict = action.existing(task) if task.target.exists() else True
+            skipped = action.existing(task) if task.target.exists() else None
         except (DaczError, OSError) as error:
             yield failure(task.source, error)
         else:
-            yield verdict if isinstance(verdict, FileSkipped) else Started(task.source, task.target)
+            yield skipped or Started(task.source, task.target)

@@ -40,8 +40,8 @@ class Recode:
         check_covers(prior, head, "the file")
         return prior
 
-    def existing(self, task: Task) -> FileSkipped | bool:
-        """Decide about an output that is there, which is the source itself in place."""
+    def existing(self, task: Task) -> FileSkipped | None:
+        """Return why an output that is there stays; in place it is the source itself."""
         if not self.settings.in_place:
             refuse_itself(task)
             return existing_output(task, self.settings.exists)
@@ -49,7 +49,7 @@ class Recode:
             head = reader.head
         if head.prior_id == _id_of(self.prior_for(head)):
             return FileSkipped(task.source, "has this prior already", done=True)
-        return True
+        return None
 
     def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
         """Write the file with the other prior, and prove from its bytes that the codes are the same."""

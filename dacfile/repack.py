@@ -62,20 +62,20 @@ class Repack:
     def __init__(self, settings: RepackSettings) -> None:
         self.settings = settings
 
-    def existing(self, task: Task) -> FileSkipped | bool:
-        """Decide about an output that is there, which is the source itself in place."""
+    def existing(self, task: Task) -> FileSkipped | None:
+        """Return why an output that is there stays; in place it is the source itself."""
         if not self.settings.in_place:
             refuse_itself(task)
             return self._kept(task, existing_output(task, self.settings.exists))
         if deepest_layer(task.source) > self.settings.codebooks:
-            return True
+            return None
         return FileSkipped(task.source, f"has no more than {self.settings.codebooks} codebooks", done=True)
 
-    def _kept(self, task: Task, verdict: FileSkipped | bool) -> FileSkipped | bool:
+    def _kept(self, task: Task, skipped: FileSkipped | None) -> FileSkipped | None:
         """Say so when an output that stays holds more than what was asked for."""
         wanted = self.settings.codebooks
-        if not isinstance(verdict, FileSkipped) or deepest_layer(task.target, wanted + 1) <= wanted:
-            return verdict
+        if skipped is None or deepest_layer(task.target, wanted + 1) <= wanted:
+            return skipped
         reason = f"{task.target.name} exists, with more than {wanted} codebooks; --exists overwrite makes it anew"
         return FileSkipped(task.source, reason)
 
@@ -98,10 +98,10 @@ def refuse_itself(task: Task) -> None:
         raise OutputExists(f"{task.target} is the file itself; repack it in place, or give another folder")
 
 
-def existing_output(task: Task, exists: str) -> FileSkipped | bool:
-    """Decide about an output of which nothing but its existence counts; raises OutputExists."""
+def existing_output(task: Task, exists: str) -> FileSkipped | None:
+    """Return why an output stays of which only counts that it exists; None: it may be replaced. Raises OutputExists."""
     if exists == "overwrite":
-        return True
+        return None
     if exists == "fail":
         raise OutputExists(f"{task.target} exists already")
     return FileSkipped(task.source, f"{task.target.name} exists", done=True)
