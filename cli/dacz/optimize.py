@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from dacfile.errors import DaczError, UsageError
-from dacz.common import complain_about, expand, worst
+from dacz.common import complain_about, exit_code, expand
 from dacz.options import AsJson, DryRun, Quiet
 from dacz.priors import read_pieces, show_progress
 from dacz.text import escape, plural, size
@@ -43,7 +43,7 @@ def command(
         run.optimize(model, paths)
     for path, error in run.left_out.items():
         complain_about(path, error, run.codes)
-    return worst(run.codes, sum(map(len, models.values())) - len(run.left_out))
+    return exit_code(run.codes, sum(map(len, models.values())) - len(run.left_out))
 
 
 @dataclass

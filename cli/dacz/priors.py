@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dacfile.errors import DaczError, OutputExists, UsageError
-from dacz.common import CodedFiles, complain_about, expand_coded, worst
+from dacz.common import CodedFiles, complain_about, exit_code, expand_coded
 from dacz.options import Quiet
 from dacz.text import escape, plural, size, table
 
@@ -98,7 +98,7 @@ def evaluate(
             total = total + gain
     if total.files:
         print(json.dumps(_as_dict(total)) if as_json else "\n".join(_lines(total)))
-    return worst(codes, total.files)
+    return exit_code(codes, total.files)
 
 
 def _owner(prior: Prior | None) -> bytes:
@@ -173,7 +173,7 @@ def train(
     files = expand_coded(inputs, codes)
     pieces, used = read_pieces(files, entry.id, partial(complain_about, codes=codes), CodecWhenNeeded(model))
     if not used:
-        return worst(codes, 0)
+        return exit_code(codes, 0)
     from dacfile.training.prior_archive import train_on_pieces
 
     name, start = out.name.removesuffix(PRIOR_SUFFIX), default_prior(entry.name, entry.id)
@@ -185,7 +185,7 @@ def train(
         if start is not None and prior.id == start.id:
             print("nothing better was found than the prior that is installed; more minutes or more files may help")
         print(f"{escape(out)}: {prior.config['kind']}, id {prior.id.hex()}, learned from {plural(used, 'file')}")
-    return worst(codes, used)
+    return exit_code(codes, used)
 
 
 def _check_target(out: Path) -> None:
