@@ -38,12 +38,12 @@ def command(
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder")
     run = _Run(folder, minutes, always, dry_run, as_json, quiet)
-    models = run.by_model(expand([folder], run.codes))
-    for model, paths in models.items():
+    files = expand([folder], run.codes)
+    for model, paths in run.by_model(files).items():
         run.optimize(model, paths)
     for path, error in run.left_out.items():
         complain_about(path, error, run.codes)
-    return exit_code(run.codes, sum(map(len, models.values())) - len(run.left_out))
+    return exit_code(run.codes, len(files) - len(run.left_out))
 
 
 @dataclass
@@ -69,7 +69,6 @@ class _Run:
                 with Reader(path) as reader:
                     found.setdefault(reader.head.model_id, []).append(path)
             except (DaczError, OSError) as error:
-                found.setdefault(b"", []).append(path)
                 self.left_out[path] = error
         return found
 
@@ -78,8 +77,6 @@ class _Run:
         from dacfile.model import store
         from dacfile.optimize import not_coded_with, own_prior, saving
 
-        if not model_id:
-            return
         try:
             entry = store.find(model_id)
         except DaczError as error:
