@@ -14,7 +14,7 @@ from dacfile.errors import DaczError
 from dacfile.folders import PRIOR_SUFFIX, user_folder
 from dacfile.installed import PRIOR_FOLDER
 from dacfile.priors import list_priors
-from dacfile.recode import Gain, measure
+from dacfile.recode import measure
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,14 @@ def saving(paths: Iterable[Path], prior: Prior) -> Saving:
     """Return what recoding the files with `prior` would bring; files that cannot be read are left out."""
     found, stored, saved = list[Path](), 0, 0
     for path in paths:
-        gain = Gain()
         try:
-            measure(path, prior, gain)
+            sizes = measure(path, prior)
         except (DaczError, OSError):
             continue
-        stored += gain.stored
-        if gain.coded < gain.stored:
+        stored += sizes.stored
+        if sizes.coded < sizes.stored:
             found.append(path)
-            saved += gain.stored - gain.coded
+            saved += sizes.stored - sizes.coded
     return Saving(tuple(found), stored, saved)
 
 
