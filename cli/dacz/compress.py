@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacfile.errors import UsageError
+from dacfile.plan import DACZ
 from dacz.options import (
     AsJson,
     Bitrate,
@@ -61,7 +62,6 @@ def command(
     """
     from dacfile import batch
     from dacfile.compressor import CompressOptions
-    from dacfile.plan import DACZ
     from dacz import work
     from dacz.common import gather
 
