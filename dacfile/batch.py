@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
-from dacfile.events import Event, FileSkipped, Report, Started
+from dacfile.events import Event, FileSkipped, ProgressCallback, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
 from dacfile.repack import RecodeSettings, Repack, RepackSettings, channel_depths, deepest_layer, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
@@ -217,10 +217,10 @@ class _Compress:
             return source_digest(task.source) == stored_digest(task.target)
         return task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         return self.encode(task.source, stream, progress)
 
-    def encode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
+    def encode(self, source: Path | BinaryIO, stream: BinaryIO, progress: ProgressCallback | None = None) -> Outcome:
         """Compress one file or seekable stream."""
         from dacfile.audio.files import rate_of
         from dacfile.compressor import compress_file
@@ -310,11 +310,15 @@ class _Decompress:
     def existing(self, task: Task) -> FileSkipped | None:
         return existing_output(task, self.settings.exists)
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         return self.decode(task.source, stream, progress, task.target)
 
     def decode(
-        self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None, name: Path | None = None
+        self,
+        source: Path | BinaryIO,
+        stream: BinaryIO,
+        progress: ProgressCallback | None = None,
+        name: Path | None = None,
     ) -> Outcome:
         """Decompress one file or stream; `name`, if it has one, says the format."""
         from dacfile.combine import SharedPrior

@@ -16,7 +16,7 @@ from dacfile.entropy import RAW_PRIOR_ID, Prior
 from dacfile.entropy.coder import StoredLayer
 from dacfile.entropy.prior import check_covers
 from dacfile.errors import EntropyMismatch
-from dacfile.events import FileSkipped, Report
+from dacfile.events import FileSkipped, ProgressCallback
 from dacfile.installed import prior_of
 from dacfile.plan import Task
 from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, named_prior
@@ -51,7 +51,7 @@ class Recode:
             return FileSkipped(task.source, "has this prior already", done=True)
         return None
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         """Write the file with the other prior, and prove from its bytes that the codes are the same."""
         begin = time.monotonic()
         with Reader(task.source) as reader:
@@ -68,7 +68,7 @@ def recode(
     source: Path,
     target: BinaryIO,
     prior: Prior | None,
-    progress: Report = lambda done, total: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> float:
     """Copy `source` to `target`, readable and seekable, with its codes coded by `prior` (None: raw); return seconds.
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from dacfile.container import Reader, drop_layers, verify_structure
 from dacfile.errors import OutputExists
-from dacfile.events import FileSkipped, Report
+from dacfile.events import FileSkipped, ProgressCallback
 from dacfile.plan import Plan, Problem, Task, find_dacz, make_plan, repack_rules
 from dacfile.runner import Outcome
 
@@ -79,7 +79,7 @@ class Repack:
         reason = f"{task.target.name} exists, with more than {wanted} codebooks; --exists overwrite makes it anew"
         return FileSkipped(task.source, reason)
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         """Write the smaller file and read it back: the source may be about to be replaced."""
         begin = time.monotonic()
         tail = drop_layers(task.source, stream, self.settings.codebooks)

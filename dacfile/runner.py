@@ -18,7 +18,17 @@ from typing import BinaryIO, Protocol
 
 from dacfile.atomic import AtomicFile, TargetBusy, remove_stale
 from dacfile.errors import DaczError, OutputExists
-from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Report, Started
+from dacfile.events import (
+    Event,
+    FileDone,
+    FileFailed,
+    FileSkipped,
+    Finished,
+    Planned,
+    Progress,
+    ProgressCallback,
+    Started,
+)
 from dacfile.plan import Plan, Task
 
 INTERRUPTED = 130
@@ -83,7 +93,7 @@ class Action(Protocol):
         Raises OutputExists when it is in the way.
         """
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         """Write the output of `task` to `stream`, calling `progress` as it goes."""
 
     def after(self, task: Task, made: bool) -> None:
@@ -215,7 +225,7 @@ class _Crew:
             self.action.after(task, made=False)
         return skipped
 
-    def _reporter(self, task: Task) -> Report:
+    def _reporter(self, task: Task) -> ProgressCallback:
         due = 0.0
 
         def report(seconds: float, total: float | None) -> None:
