@@ -12,6 +12,7 @@ import numpy as np
 
 from dacfile.atomic import AtomicFile
 from dacfile.audio.files import rate_of
+from dacfile.errors import UsageError
 from dacfile.installed import default_prior, prior_of, rdo_weight
 from dacfile.opened import DaczFile
 from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file, format_of_name
@@ -50,10 +51,11 @@ def compress(
     weight that the prior names. `refine` is in how many passes codes are improved (`dacfile.model.refine`): better
     sound, about the same size, slower by far. `codec` (as `load_codec` returns it) replaces model, device, precision,
     rdo and refine. The output is complete or absent. Raises DaczError, of which OutputExists when it is
-    there already and `overwrite` is false, and OSError.
+    there already and `overwrite` is false, UsageError when it is the source itself, and OSError.
     """
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
+    _check_apart(path, output)
     options = CompressOptions(codebooks, bitrate, stereo)
     with AtomicFile(output, overwrite=overwrite) as stream:
         if codec is None:
@@ -86,6 +88,7 @@ def decompress(
     """
     path = Path(source)
     output = Path(target) if target is not None else _audio_path(path, format)
+    _check_apart(path, output)
     format = format_of_name(output, format)
     find = (lambda head: codec) if codec is not None else _codecs(device, precision).for_head
     options = DecompressOptions(codebooks, start, duration, format, force)
@@ -189,6 +192,12 @@ def load_codec(
     codec = load(model, device, precision, refine)
     codec.set_rdo(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    """Raise UsageError where an output would replace its source, under whatever name."""
+    if source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"{target}: the output would replace its source; give another name")
 
 
 def _audio_path(path: Path, wanted: str | None) -> Path:

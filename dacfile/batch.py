@@ -8,7 +8,10 @@ Events are those of `dacfile.events`. A second run over the same inputs does no 
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
-from dacfile.events import Event, FileSkipped, Report, Started
+from dacfile.events import Event, FileSkipped, ProgressCallback, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import RecodeSettings, Repack, RepackSettings, deepest_layer, existing_output
+from dacfile.repack import RecodeSettings, Repack, RepackSettings, channel_depths, deepest_layer, existing_output
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.spool import spooled
 from dacfile.verification import complete_head, verify_file
@@ -46,9 +49,10 @@ class CompressSettings:
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
     samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source, unless it has changed meanwhile (implies verify). rdo, refine: how codes are chosen,
-    as `dacfile.api.compress` has it. coders: processes for entropy coding; 0 leaves it to the threads, None takes one
-    a core where there are many.
+    remove: then delete the source, unless it has changed meanwhile (implies verify); a file that links among the
+    sources lead to goes with them, when the last one is done. rdo, refine: how codes are chosen, as
+    `dacfile.api.compress` has it. coders: processes for entropy coding; 0 leaves it to the threads, None takes one a
+    core where there are many.
     """
 
     model: str = "auto"
@@ -120,13 +124,13 @@ def process(plan: Plan, settings: Settings, *, jobs: int = 0, stop: Stop | None 
     if settings.exists not in EXISTS:
         raise UsageError(f"--exists {settings.exists}: use one of {', '.join(EXISTS)}")
     jobs = _jobs(plan, jobs, SMALL_BYTES if isinstance(settings, DecompressSettings) else 0)
-    return run(plan, _action(settings, jobs), jobs=jobs, stop=stop)
+    return run(plan, _action(plan, settings, jobs), jobs=jobs, stop=stop)
 
 
-def _action(settings: Settings, jobs: int = 1) -> Action:
+def _action(plan: Plan, settings: Settings, jobs: int = 1) -> Action:
     match settings:
         case CompressSettings():
-            return _Compress(settings, jobs)
+            return _Compress(settings, jobs, plan.tasks if settings.remove else ())
         case DecompressSettings():
             return _Decompress(settings, jobs)
         case RepackSettings():
@@ -156,11 +160,11 @@ def _coders(wanted: int | None, jobs: int) -> Coders:
 class _Compress:
     """The action of `compress`."""
 
-    def __init__(self, settings: CompressSettings, jobs: int = 1) -> None:
+    def __init__(self, settings: CompressSettings, jobs: int = 1, to_remove: Sequence[Task] = ()) -> None:
         from dacfile.compressor import check_codebooks
         from dacfile.installed import Codecs, rdo_weight
 
-        self.settings = settings
+        self.settings, self.names = settings, _Names(to_remove)
         rdo = rdo_weight(settings.rdo, settings.prior)
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo, settings.refine)
         self.codecs.check()
@@ -168,7 +172,7 @@ class _Compress:
             check_codebooks(settings.options, self.wanted.facts)
         self.coders = _coders(settings.coders, jobs)
 
-    def existing(self, task: Task) -> FileSkipped | bool:
+    def existing(self, task: Task) -> FileSkipped | None:
         if self.settings.exists != "skip":
             return existing_output(task, self.settings.exists)
         try:
@@ -176,10 +180,12 @@ class _Compress:
         except NotDacz:
             raise OutputExists(f"{task.target} exists and is not a .dacz file; move it away first") from None
         if head is None or not self._is_current(task):
-            return True
+            return None
         if other := self._difference(task.target, head):
             return FileSkipped(task.source, f"is done, with {other}; --exists overwrite makes it anew")
         also = ", and its source is deleted" if self.settings.remove else ""
+        if self.names.several(task):
+            also += " once that is done for all links to it"
         return FileSkipped(task.source, f"is done{also}", done=True)
 
     def _difference(self, target: Path, head: Head) -> str:
@@ -190,7 +196,7 @@ class _Compress:
         wanted = options.codebooks if options else None
         if wanted is not None and deepest_layer(target, wanted) not in (0, wanted):
             return f"other than {wanted} codebooks"
-        if options and options.bitrate is not None and head.nominal_bitrate > options.bitrate * 1000:
+        if options and options.bitrate is not None and _other_rate(target, head, options.bitrate * 1000):
             return f"{head.nominal_bitrate / 1000:.3g} kbit/s in place of {options.bitrate:g}"
         return ""
 
@@ -211,10 +217,10 @@ class _Compress:
             return source_digest(task.source) == stored_digest(task.target)
         return task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         return self.encode(task.source, stream, progress)
 
-    def encode(self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None) -> Outcome:
+    def encode(self, source: Path | BinaryIO, stream: BinaryIO, progress: ProgressCallback | None = None) -> Outcome:
         """Compress one file or seekable stream."""
         from dacfile.audio.files import rate_of
         from dacfile.compressor import compress_file
@@ -241,10 +247,52 @@ class _Compress:
                 task.target.unlink(missing_ok=True)
             raise
         if self.settings.remove:
-            from dacfile.deep import check_source
+            self._remove(self.names.complete(task))
 
+    def _remove(self, tasks: Sequence[Task]) -> None:
+        from dacfile.deep import check_source
+
+        for task in tasks:
             check_source(task.target, task.source)
+        for task in tasks:
             task.source.unlink()
+
+
+class _Names:
+    """Which sources are one file, under its own name and as links: that one cannot go before all of them are done."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._files = {task.source: os.path.realpath(task.source) for task in tasks}
+        self._counts = Counter(self._files.values())
+        self._done: defaultdict[str, list[Task]] = defaultdict(list)
+        self._guard = threading.Lock()
+
+    def several(self, task: Task) -> bool:
+        """Say whether the source of a task is that of others too."""
+        return self._counts[self._files.get(task.source, "")] > 1
+
+    def complete(self, task: Task) -> list[Task]:
+        """Note that a task is done; return all tasks of its file when it was the last of them, else none."""
+        file = self._files[task.source]
+        with self._guard:
+            done = self._done[file]
+            done.append(task)
+            return done if len(done) == self._counts[file] else []
+
+
+def _other_rate(target: Path, head: Head, wanted: float) -> bool:
+    """Say whether `wanted` bit/s would have given a file of fewer layers, or one of more.
+
+    More of them are only missed where each coded channel could have had another one: the deeper of two channels may get
+    one alone, which the file does not tell.
+    """
+    if head.nominal_bitrate > wanted:
+        return True
+    layer = head.rate / head.hop * head.bits_per_code
+    if head.nominal_bitrate + layer > wanted:
+        return False  # known without reading on
+    depths = channel_depths(target, head.codebooks)
+    return 0 < max(depths) < head.codebooks and head.nominal_bitrate + layer * sum(map(bool, depths)) <= wanted
 
 
 class _Decompress:
@@ -259,14 +307,18 @@ class _Decompress:
         self.codecs.check()
         self.coders = _coders(settings.coders, jobs)
 
-    def existing(self, task: Task) -> FileSkipped | bool:
+    def existing(self, task: Task) -> FileSkipped | None:
         return existing_output(task, self.settings.exists)
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         return self.decode(task.source, stream, progress, task.target)
 
     def decode(
-        self, source: Path | BinaryIO, stream: BinaryIO, progress: Report | None = None, name: Path | None = None
+        self,
+        source: Path | BinaryIO,
+        stream: BinaryIO,
+        progress: ProgressCallback | None = None,
+        name: Path | None = None,
     ) -> Outcome:
         """Decompress one file or stream; `name`, if it has one, says the format."""
         from dacfile.combine import SharedPrior
@@ -312,13 +364,13 @@ def decompress_stream(
 
 def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
     """Yield what a run would do without doing it: Started for files that would be made, else skips and failures."""
-    action = _action(settings)
+    action = _action(plan, settings)
     yield from (FileSkipped(note.path, note.reason) for note in plan.notes)
     yield from (failure(problem.path, problem.error) for problem in plan.problems)
     for task in plan.tasks:
         try:
-            verdict = action.existing(task) if task.target.exists() else True
+            skipped = action.existing(task) if task.target.exists() else None
         except (DaczError, OSError) as error:
             yield failure(task.source, error)
         else:
-            yield verdict if isinstance(verdict, FileSkipped) else Started(task.source, task.target)
+            yield skipped or Started(task.source, task.target)

@@ -23,7 +23,7 @@ from dacfile.container import (
 from dacfile.entropy import Prior
 from dacfile.entropy.prior import check_covers
 from dacfile.errors import UsageError
-from dacfile.events import Report
+from dacfile.events import ProgressCallback
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
 from dacfile.model.facts import Facts
@@ -69,7 +69,7 @@ def compress_file(
     codec: WindowCodec,
     prior: Prior | None = None,
     options: CompressOptions | None = None,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Compressed:
     """Compress an audio file (path or binary stream) to the stream `target`, which is only written to.
 
@@ -169,7 +169,7 @@ def _write_blocks(
     head: Head,
     plan: ChannelPlan,
     prior: Prior | None,
-    progress: Report | None,
+    progress: ProgressCallback | None,
 ) -> Tail:
     coded = plan.coded
     silence = Silence(codec.facts, len(coded))

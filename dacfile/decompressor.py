@@ -14,7 +14,7 @@ from dacfile.container import Head, Reader, SalvageReport, gaps_of, salvage
 from dacfile.decoder import Decoder, source_length
 from dacfile.entropy import Prior
 from dacfile.errors import UsageError
-from dacfile.events import Report
+from dacfile.events import ProgressCallback
 from dacfile.plan import AUDIO_SUFFIXES
 from dacfile.spool import spool, spooled
 from dacfile.stream import WindowCodec
@@ -67,7 +67,7 @@ def decompress_file(
     find_codec: FindCodec,
     find_prior: FindPrior,
     options: DecompressOptions | None = None,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Decompressed:
     """Decompress a `.dacz` file (path or binary stream, also a pipe) to the stream `target`.
 

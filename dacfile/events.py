@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-Report = Callable[[float, float | None], None]  # called with the seconds of audio done, and those in all if known
+# Called with the seconds of audio done, and those in all if known.
+ProgressCallback = Callable[[float, float | None], None]
 
 
 @dataclass(frozen=True)

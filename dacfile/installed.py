@@ -14,7 +14,7 @@ from dacfile.combine import SharedCodec
 from dacfile.container import CODER_RAW, Head
 from dacfile.entropy import Prior, StoredPrior, find_prior, load_prior, prior_files
 from dacfile.entropy.prior import covers
-from dacfile.errors import ModelMismatch, PriorNotFound, UsageError
+from dacfile.errors import ModelMismatch, PriorNotFound, UnsafeWeights, UsageError
 from dacfile.folders import PRIOR_SUFFIX
 from dacfile.stream import check_model
 
@@ -138,14 +138,14 @@ def prior_of(head: Head, near: object = None) -> Prior | None:
     """Return the prior that a file was coded with, None for raw codes.
 
     Looked for among the installed ones, then, when `near` is the file's path, in folders called `.dacz` beside or above
-    it, where an archive may keep its own priors. Raises PriorNotFound, or ModelMismatch when the prior with this id has
-    other codebooks than the file.
+    it, where an archive may keep its own priors. Raises PriorNotFound, UnsafeWeights when there are damaged copies
+    alone, or ModelMismatch when the prior with this id has other codebooks than the file.
     """
     if head.coder == CODER_RAW:
         return None
     try:
         prior = _prior_by_id(head.prior_id)
-    except PriorNotFound:
+    except (PriorNotFound, UnsafeWeights):
         prior = _prior_by_id(head.prior_id, folders_above(near) if isinstance(near, (str, os.PathLike)) else ())
     if not covers(prior, head):
         raise ModelMismatch(f"the prior {head.prior_id.hex()} has other codebooks than the file")

@@ -13,7 +13,8 @@ from dacfile.entropy.files import prior_bytes, read_metadata
 from dacfile.errors import DaczError
 from dacfile.folders import PRIOR_SUFFIX, user_folder
 from dacfile.installed import PRIOR_FOLDER
-from dacfile.recode import Gain, measure
+from dacfile.priors import list_priors
+from dacfile.recode import measure
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,14 @@ def saving(paths: Iterable[Path], prior: Prior) -> Saving:
     """Return what recoding the files with `prior` would bring; files that cannot be read are left out."""
     found, stored, saved = list[Path](), 0, 0
     for path in paths:
-        gain = Gain()
         try:
-            measure(path, prior, gain)
+            sizes = measure(path, prior)
         except (DaczError, OSError):
             continue
-        stored += gain.stored
-        if gain.coded < gain.stored:
+        stored += sizes.stored
+        if sizes.coded < sizes.stored:
             found.append(path)
-            saved += gain.stored - gain.coded
+            saved += sizes.stored - sizes.coded
     return Saving(tuple(found), stored, saved)
 
 
@@ -66,15 +66,19 @@ def not_coded_with(paths: Sequence[Path], prior: Prior) -> list[Path]:
     return found
 
 
-def install(folder: Path, prior: StoredPrior) -> Path:
-    """Write a prior, named by its id, into the user's store and into the `.dacz` folder of an archive.
+def install(folder: Path, prior: StoredPrior) -> str:
+    """Write a prior, named by its id, into the `.dacz` folder of an archive, and into the user's store if it is new.
 
-    Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read.
+    Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read. What
+    the package brings is written nowhere: every installation has it. Returns what `named_prior` finds it by.
     """
-    name = prior.id.hex() + PRIOR_SUFFIX
-    for place in (user_folder(), folder / PRIOR_FOLDER):
-        target = place / name
+    identity = prior.id.hex()
+    installed = [entry for entry in list_priors() if entry.id == identity]
+    if any(entry.bundled for entry in installed):
+        return identity
+    for place in (folder / PRIOR_FOLDER,) if installed else (user_folder(), folder / PRIOR_FOLDER):
+        target = place / (identity + PRIOR_SUFFIX)
         if not target.exists():
             with AtomicFile(target) as stream:
                 stream.write(prior_bytes(prior))
-    return target
+    return str(target)

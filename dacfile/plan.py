@@ -2,13 +2,14 @@
 
 Rules. Folders are walked in sorted order; a folder reached twice (links, loops) is walked once. The output tree
 mirrors the input tree, counted from the deepest folder that all inputs share, so nothing is ever flattened. Without an
-output folder a file's output lies beside it. What is not a regular file is left out with a note. An output folder
-inside an input folder is not walked.
+output folder a file's output lies beside it. What is not a regular file is left out with a note within folders, and is
+a problem where it was named. An output folder inside an input folder is not walked.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ AUDIO_SUFFIXES = frozenset(
 
 # Resource forks that macOS leaves on foreign file systems: they carry the name of the audio file, not its contents.
 _APPLE_DOUBLE = "._"
+IRREGULAR = "not a regular file"
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,10 @@ class _Walk:
             else:
                 if stat.S_ISDIR(info.st_mode):
                     yield from self._folder(path)
+                elif stat.S_ISREG(info.st_mode):
+                    yield from self._file(path, info.st_size)
                 else:
-                    yield from self._file(path, info)
+                    self._fail(path, UsageError(f"{path}: {IRREGULAR}; save its contents as one first"))
 
     def _folder(self, top: Path) -> Iterator[tuple[Path, int]]:
         pending, linked = [top], list[Path]()
@@ -185,18 +189,19 @@ class _Walk:
         except OSError as error:
             self._fail(path, error)
         else:
-            yield from self._file(path, info)
+            if stat.S_ISREG(info.st_mode):
+                yield from self._file(path, info.st_size)
+            else:
+                self._note(path, IRREGULAR)
 
-    def _file(self, path: Path, info: os.stat_result) -> Iterator[tuple[Path, int]]:
-        reason = None if stat.S_ISREG(info.st_mode) else "not a regular file"
-        reason = reason or self.rules.refuse(path.name)
-        if reason:
+    def _file(self, path: Path, size: int) -> Iterator[tuple[Path, int]]:
+        if reason := self.rules.refuse(path.name):
             self._note(path, reason)
             return
         key = os.path.abspath(path)
         if key not in self.seen_files:
             self.seen_files.add(key)
-            yield path, info.st_size
+            yield path, size
 
     def _note(self, path: Path, reason: str) -> None:
         self.plan.notes.append(Note(path, reason))
@@ -241,7 +246,8 @@ def find_dacz(inputs: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
 
 def read_list(text: str) -> list[Path]:
     """Return the paths of a list of files: one a line, empty lines left out; NUL as separator when there is one."""
-    parts = text.split("\0") if "\0" in text else text.splitlines()
+    # str.splitlines would also split at characters that names may hold, such as U+2028.
+    parts = text.split("\0") if "\0" in text else re.split(r"\r?\n", text)
     return [Path(part) for part in parts if part]
 
 

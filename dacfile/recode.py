@@ -16,7 +16,7 @@ from dacfile.entropy import RAW_PRIOR_ID, Prior
 from dacfile.entropy.coder import StoredLayer
 from dacfile.entropy.prior import check_covers
 from dacfile.errors import EntropyMismatch
-from dacfile.events import FileSkipped, Report
+from dacfile.events import FileSkipped, ProgressCallback
 from dacfile.installed import prior_of
 from dacfile.plan import Task
 from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, named_prior
@@ -40,8 +40,8 @@ class Recode:
         check_covers(prior, head, "the file")
         return prior
 
-    def existing(self, task: Task) -> FileSkipped | bool:
-        """Decide about an output that is there, which is the source itself in place."""
+    def existing(self, task: Task) -> FileSkipped | None:
+        """Return why an output that is there stays; in place it is the source itself."""
         if not self.settings.in_place:
             refuse_itself(task)
             return existing_output(task, self.settings.exists)
@@ -49,9 +49,9 @@ class Recode:
             head = reader.head
         if head.prior_id == _id_of(self.prior_for(head)):
             return FileSkipped(task.source, "has this prior already", done=True)
-        return True
+        return None
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         """Write the file with the other prior, and prove from its bytes that the codes are the same."""
         begin = time.monotonic()
         with Reader(task.source) as reader:
@@ -68,7 +68,7 @@ def recode(
     source: Path,
     target: BinaryIO,
     prior: Prior | None,
-    progress: Report = lambda done, total: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> float:
     """Copy `source` to `target`, readable and seekable, with its codes coded by `prior` (None: raw); return seconds.
 
@@ -125,8 +125,8 @@ def _id_of(prior: Prior | None) -> bytes:
 
 
 @dataclass
-class Gain:
-    """Bytes of the codes of some files: raw, as they are stored, and by the prior in question; `bits` by layer."""
+class PriorSizes:
+    """Bytes of the codes of some files: raw, as they are stored, and coded by the prior in question, also by layer."""
 
     files: int = 0
     codes: int = 0
@@ -136,22 +136,23 @@ class Gain:
     layer_codes: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     layer_bytes: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
 
-    def __add__(self, other: Gain) -> Gain:
+    def __add__(self, other: PriorSizes) -> PriorSizes:
         """Return the sums over the files of both."""
-        return Gain(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return PriorSizes(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     @property
     def bits(self) -> list[float]:
-        """Stored bits a code, layer by layer, as far down as there are codes."""
+        """Bits a code with the prior in question (raw fallback included), by layer, down to the last that has codes."""
         deep = int(np.count_nonzero(self.layer_codes))
         return (8 * self.layer_bytes[:deep] / np.maximum(self.layer_codes[:deep], 1)).tolist()
 
 
-def measure(path: Path | BinaryIO, prior: Prior | None, gain: Gain) -> None:
-    """Code the codes of a `.dacz` file or stream with `prior` and add the sizes to `gain`; nothing is written.
+def measure(path: Path | BinaryIO, prior: Prior | None) -> PriorSizes:
+    """Code the codes of a `.dacz` file or stream with `prior` (None: raw) and return the sizes; nothing is written.
 
     Raises DaczError when the file is damaged, its own prior is missing, or `prior` does not fit.
     """
+    sizes = PriorSizes(files=1)
     with Reader(path) as reader:
         head = reader.head
         check_covers(prior, head, "the file")
@@ -159,19 +160,21 @@ def measure(path: Path | BinaryIO, prior: Prior | None, gain: Gain) -> None:
         for group in grouped(reader.blocks()):
             decoded = list(decode_codes(group, head, old))
             for block, coded, channels in zip(group, decoded, encode_layers(decoded, head, prior), strict=True):
-                _add(gain, head, block, coded, channels)
-    gain.files += 1
+                _add(sizes, head, block, coded, channels)
+    return sizes
 
 
-def _add(gain: Gain, head: Head, block: Block, coded: CodedBlock, channels: Sequence[Sequence[StoredLayer]]) -> None:
+def _add(
+    sizes: PriorSizes, head: Head, block: Block, coded: CodedBlock, channels: Sequence[Sequence[StoredLayer]]
+) -> None:
     raw = head.raw_layer_bytes(block.frames)
     for channel, layers in zip(block.channels, channels, strict=True):
         if channel.mode != CODED:
             continue
-        sizes = [len(data) for data, _ in layers]
-        gain.codes += coded.frames * len(sizes)
-        gain.raw += raw * len(sizes)
-        gain.stored += sum(len(layer.data) for layer in channel.layers)
-        gain.coded += sum(sizes)
-        gain.layer_codes[: len(sizes)] += coded.frames
-        gain.layer_bytes[: len(sizes)] += sizes
+        lengths = [len(data) for data, _ in layers]
+        sizes.codes += coded.frames * len(lengths)
+        sizes.raw += raw * len(lengths)
+        sizes.stored += sum(len(layer.data) for layer in channel.layers)
+        sizes.coded += sum(lengths)
+        sizes.layer_codes[: len(lengths)] += coded.frames
+        sizes.layer_bytes[: len(lengths)] += lengths

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from dacfile.container import Reader, drop_layers, verify_structure
 from dacfile.errors import OutputExists
-from dacfile.events import FileSkipped, Report
-from dacfile.plan import Plan, Task, find_dacz, make_plan, repack_rules
+from dacfile.events import FileSkipped, ProgressCallback
+from dacfile.plan import Plan, Problem, Task, find_dacz, make_plan, repack_rules
 from dacfile.runner import Outcome
 
 
@@ -46,8 +46,14 @@ def plan_repack(inputs: Sequence[Path], out: Path | None) -> Plan:
     if out is not None:
         return make_plan(inputs, out, repack_rules())
     paths, problems = find_dacz(inputs)
-    tasks = {path.resolve(): path for path in reversed(paths)}  # links stay links; a file with two names is done once
-    return Plan([Task(path, target, path.stat().st_size) for target, path in reversed(tasks.items())], [], problems)
+    plan = Plan(problems=problems)
+    targets = {path.resolve(): path for path in reversed(paths)}  # links stay links; a file with two names is done once
+    for target, path in reversed(targets.items()):
+        try:
+            plan.tasks.append(Task(path, target, path.stat().st_size))
+        except OSError as error:  # gone since it was found
+            plan.problems.append(Problem(path, error))
+    return plan
 
 
 class Repack:
@@ -56,24 +62,24 @@ class Repack:
     def __init__(self, settings: RepackSettings) -> None:
         self.settings = settings
 
-    def existing(self, task: Task) -> FileSkipped | bool:
-        """Decide about an output that is there, which is the source itself in place."""
+    def existing(self, task: Task) -> FileSkipped | None:
+        """Return why an output that is there stays; in place it is the source itself."""
         if not self.settings.in_place:
             refuse_itself(task)
             return self._kept(task, existing_output(task, self.settings.exists))
         if deepest_layer(task.source) > self.settings.codebooks:
-            return True
+            return None
         return FileSkipped(task.source, f"has no more than {self.settings.codebooks} codebooks", done=True)
 
-    def _kept(self, task: Task, verdict: FileSkipped | bool) -> FileSkipped | bool:
+    def _kept(self, task: Task, skipped: FileSkipped | None) -> FileSkipped | None:
         """Say so when an output that stays holds more than what was asked for."""
         wanted = self.settings.codebooks
-        if not isinstance(verdict, FileSkipped) or deepest_layer(task.target, wanted + 1) <= wanted:
-            return verdict
+        if skipped is None or deepest_layer(task.target, wanted + 1) <= wanted:
+            return skipped
         reason = f"{task.target.name} exists, with more than {wanted} codebooks; --exists overwrite makes it anew"
         return FileSkipped(task.source, reason)
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         """Write the smaller file and read it back: the source may be about to be replaced."""
         begin = time.monotonic()
         tail = drop_layers(task.source, stream, self.settings.codebooks)
@@ -92,10 +98,10 @@ def refuse_itself(task: Task) -> None:
         raise OutputExists(f"{task.target} is the file itself; repack it in place, or give another folder")
 
 
-def existing_output(task: Task, exists: str) -> FileSkipped | bool:
-    """Decide about an output of which nothing but its existence counts; raises OutputExists."""
+def existing_output(task: Task, exists: str) -> FileSkipped | None:
+    """Return why an output stays of which only counts that it exists; None: it may be replaced. Raises OutputExists."""
     if exists == "overwrite":
-        return True
+        return None
     if exists == "fail":
         raise OutputExists(f"{task.target} exists already")
     return FileSkipped(task.source, f"{task.target.name} exists", done=True)
@@ -106,13 +112,21 @@ def deepest_layer(path: Path, enough: int | None = None) -> int:
 
     Reads and checks the whole file, or what it takes to find `enough` layers.
     """
-    deepest = 0
+    return max(channel_depths(path, enough))
+
+
+def channel_depths(path: Path, enough: int | None = None) -> list[int]:
+    """Return, channel by channel, the largest number of layers of any block; 0 for silence.
+
+    Reads and checks the whole file, or what it takes to find `enough` layers in any channel.
+    """
     with Reader(path) as reader:
+        depths = [0] * reader.head.channels
         for block in reader.blocks():
-            deepest = max(deepest, *(len(channel.layers) for channel in block.channels))
-            if enough is not None and deepest >= enough:
+            depths = [max(depth, len(channel.layers)) for depth, channel in zip(depths, block.channels, strict=True)]
+            if enough is not None and max(depths) >= enough:
                 break
-    return deepest
+    return depths
 
 
 def copy_mode(source: Path, stream: BinaryIO) -> None:

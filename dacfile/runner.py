@@ -18,7 +18,17 @@ from typing import BinaryIO, Protocol
 
 from dacfile.atomic import AtomicFile, TargetBusy, remove_stale
 from dacfile.errors import DaczError, OutputExists
-from dacfile.events import Event, FileDone, FileFailed, FileSkipped, Finished, Planned, Progress, Report, Started
+from dacfile.events import (
+    Event,
+    FileDone,
+    FileFailed,
+    FileSkipped,
+    Finished,
+    Planned,
+    Progress,
+    ProgressCallback,
+    Started,
+)
 from dacfile.plan import Plan, Task
 
 INTERRUPTED = 130
@@ -77,13 +87,13 @@ class Outcome:
 class Action(Protocol):
     """What is done to each file."""
 
-    def existing(self, task: Task) -> FileSkipped | bool:
-        """Decide about a target that exists: skip it (and why), or whether it may be replaced.
+    def existing(self, task: Task) -> FileSkipped | None:
+        """Return why a target that exists stays as it is; None: it may be replaced.
 
         Raises OutputExists when it is in the way.
         """
 
-    def __call__(self, task: Task, stream: BinaryIO, progress: Report) -> Outcome:
+    def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:
         """Write the output of `task` to `stream`, calling `progress` as it goes."""
 
     def after(self, task: Task, made: bool) -> None:
@@ -189,13 +199,10 @@ class _Crew:
             return failure(task.source, error)
 
     def _make(self, task: Task) -> FileDone | FileSkipped:
-        overwrite = False
         self._sweep(task.target.parent)
-        if task.target.exists():
-            verdict = self.action.existing(task)
-            if isinstance(verdict, FileSkipped):
-                return self._skipped(task, verdict)
-            overwrite = verdict
+        overwrite = task.target.exists()
+        if overwrite and (skipped := self.action.existing(task)):
+            return self._skipped(task, skipped)
         self.queue.put(Started(task.source, task.target))
         try:
             with AtomicFile(task.target, overwrite=overwrite) as stream:
@@ -203,9 +210,8 @@ class _Crew:
         except OutputExists as error:
             if overwrite or isinstance(error, TargetBusy):
                 raise
-            verdict = self.action.existing(task)  # another process was faster
-            if isinstance(verdict, FileSkipped):
-                return self._skipped(task, verdict)
+            if skipped := self.action.existing(task):  # another process was faster
+                return self._skipped(task, skipped)
             raise
         self.action.after(task, made=True)
         size = task.target.stat().st_size
@@ -214,12 +220,12 @@ class _Crew:
             outcome.notes, outcome.damaged,
         )  # fmt: skip
 
-    def _skipped(self, task: Task, verdict: FileSkipped) -> FileSkipped:
-        if verdict.done:  # perhaps by a run that was interrupted before the rest
+    def _skipped(self, task: Task, skipped: FileSkipped) -> FileSkipped:
+        if skipped.done:  # perhaps by a run that was interrupted before the rest
             self.action.after(task, made=False)
-        return verdict
+        return skipped
 
-    def _reporter(self, task: Task) -> Report:
+    def _reporter(self, task: Task) -> ProgressCallback:
         due = 0.0
 
         def report(seconds: float, total: float | None) -> None:

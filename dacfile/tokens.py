@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dacfile.audio.files import SourceInfo
 from dacfile.audio.resample import resampled_length
-from dacfile.audio.stereo import GAIN_STEPS, ChannelPlan
+from dacfile.audio.stereo import GAIN_MAX, GAIN_MIN, GAIN_STEPS, ChannelPlan
 from dacfile.blocks import CodedBlock, encode_codes, grouped
 from dacfile.compressor import CompressOptions, make_head
 from dacfile.container import CODED, SILENT, Head, Tail, Writer
@@ -42,11 +42,12 @@ def write_codes(codes: np.ndarray, target: BinaryIO, codec: WindowCodec, prior: 
     """Write codes uint16 [channels, n, T] of a codec, n <= K, to a stream that is only written to.
 
     65,535 stands for what is not stored: the deeper layers of a channel, or all of them where it is silent, each for
-    whole blocks of about 20 s. Raises UsageError for anything else that is no code of this codec, ModelMismatch for the
-    prior.
+    whole blocks of about 20 s. Raises UsageError for anything else that is no code of this codec, and for an `origin`
+    that no file can name, ModelMismatch for the prior.
     """
     check_covers(prior, codec.facts, "the model")
     check_codes(codes, codec.facts)
+    check_tags(origin.tags)
     head = head_of(codes, codec, prior, origin)
     writer = Writer(target, head, origin.tags)
     for group in grouped(cut(codes, head.frames_per_block)):
@@ -65,6 +66,13 @@ def check_codes(codes: np.ndarray, facts: Facts) -> None:
     wrong = (codes >= facts.codebook_size) & (codes != ABSENT)
     if wrong.any():
         raise UsageError(f"the code {codes[wrong][0]}: this model has 0 to {facts.codebook_size - 1}")
+
+
+def check_tags(tags: Iterable[object]) -> None:
+    """Raise UsageError unless every tag is a pair of texts."""
+    for tag in tags:
+        if not isinstance(tag, tuple | list) or len(tag) != 2 or not all(isinstance(text, str) for text in tag):
+            raise UsageError(f"the tag {tag!r}: a tag is a pair of texts, its key and its value")
 
 
 def cut(codes: np.ndarray, size: int) -> Iterator[CodedBlock]:
@@ -108,10 +116,13 @@ def sound_length(frames: int, facts: Facts, origin: Origin) -> int:
 
 
 def gain_steps(channels: int, origin: Origin) -> tuple[int, ...]:
-    """Return the gains in 1/256 dB. Raises UsageError when their number is not that of the channels."""
+    """Return the gains in 1/256 dB. Raises UsageError for gains that no file holds, or not one for each channel."""
     if origin.mid_side and channels < 2:
         raise UsageError("mid and side are two channels")
     gains = origin.gains_db or (0.0,) * channels
     if len(gains) != channels:
         raise UsageError(f"{len(gains)} gains for {channels} channels")
+    for gain in gains:
+        if not GAIN_MIN <= gain * GAIN_STEPS <= GAIN_MAX:  # nor is NaN
+            raise UsageError(f"a gain of {gain:g} dB: a file holds -128 to 127.996 dB")
     return tuple(round(gain * GAIN_STEPS) for gain in gains)

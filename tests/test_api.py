@@ -58,6 +58,18 @@ def test_outputs_are_not_replaced_unless_told(song: Path, packed: Path) -> None:
     assert packed.read_bytes() != before
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_output_replaces_its_source(song: Path, packed: Path, tmp_path: Path, overwrite: bool) -> None:
+    before = song.read_bytes(), packed.read_bytes()
+    (tmp_path / "link").symlink_to(song)
+    for target in (song, tmp_path / "." / "link"):
+        with pytest.raises(UsageError, match="replace its source"):
+            dacfile.compress(song, target, codec=StubCodec(), overwrite=overwrite)
+    with pytest.raises(UsageError, match="replace its source"):
+        dacfile.decompress(packed, packed, format="wav", codec=StubCodec(), overwrite=overwrite)
+    assert (song.read_bytes(), packed.read_bytes()) == before
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("not audio at all")
     with pytest.raises(DaczError):

@@ -191,6 +191,32 @@ def test_verified_sources_are_removed_and_others_kept(music, tmp_path, monkeypat
     assert files_below(tmp_path / "out") == ["a.wav.dacz"]
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_links_among_the_sources_are_done_before_their_file_goes(music, tmp_path, before):
+    (music / "z_link.wav").symlink_to("a.wav")
+    (music / "sub" / "y_link.wav").symlink_to(music / "z_link.wav")
+    if before:
+        compress([music], tmp_path / "out")
+    events = compress([music], tmp_path / "out", remove=True)
+    assert not kinds(events, FileFailed)
+    assert len(files_below(tmp_path / "out")) == 6
+    assert [path for path in music.rglob("*") if not path.is_dir()] == []
+
+
+def test_a_file_stays_while_a_link_to_it_is_not_done(music, tmp_path):
+    (music / "z_link.wav").symlink_to("a.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "z_link.wav.dacz").write_bytes(b"in the way")
+    events = compress([music], tmp_path / "out", remove=True)
+    assert [event.source.name for event in kinds(events, FileFailed)] == ["z_link.wav"]
+    assert files_below(music) == ["a.wav", "z_link.wav"]
+    again = compress([music], tmp_path / "out", remove=True)
+    assert "once that is done for all links to it" in kinds(again, FileSkipped)[0].reason
+    (tmp_path / "out" / "z_link.wav.dacz").unlink()
+    assert not kinds(compress([music], tmp_path / "out", remove=True), FileFailed)
+    assert files_below(music) == []
+
+
 def test_a_source_that_changes_while_its_output_is_verified_is_kept(music, tmp_path, monkeypatch, make_wav):
     verify = batch.verify_file
 
@@ -330,3 +356,44 @@ def test_repacked_files_are_smaller_and_hold_the_first_layers(music, tmp_path):
             np.testing.assert_array_equal(before.codes(codebooks=1), after.codes()[:, :1])
             assert after.info.file_bytes < before.info.file_bytes
     assert decompress([tmp_path / "small"], tmp_path / "back")[-1].done == 4
+
+
+def test_a_file_that_vanishes_before_it_is_repacked_fails_alone(music, tmp_path, monkeypatch):
+    from dacfile import repack
+
+    compress([music], tmp_path / "out")
+
+    def find_and_lose(inputs):
+        found = find_dacz(inputs)
+        (tmp_path / "out" / "a.wav.dacz").unlink()
+        return found
+
+    find_dacz = repack.find_dacz
+    monkeypatch.setattr(repack, "find_dacz", find_and_lose)
+    plan = repack.plan_repack([tmp_path / "out"], None)
+    events = list(batch.process(plan, repack.RepackSettings(codebooks=1, in_place=True)))
+    assert [event.source.name for event in kinds(events, FileFailed)] == ["a.wav.dacz"]
+    assert (events[-1].done, events[-1].exit_code) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "done"),
+    [(3, 3, True), (3, 5.9, True), (3, 6, False), (3, 100, False), (6, 100, False), (9, 100, True), (6, 5.9, False)],
+)
+def test_an_output_of_another_bit_rate_is_told_and_keeps_its_source(music, tmp_path, made, asked, done):
+    """The stub has three layers of 3 kbit/s."""
+    assert compress([music / "c.wav"], tmp_path / "out", options=CompressOptions(bitrate=made))[-1].done == 1
+    options = CompressOptions(bitrate=asked)
+    (skipped,) = kinds(compress([music / "c.wav"], tmp_path / "out", options=options, remove=True), FileSkipped)
+    assert skipped.done == done
+    assert (f"{made} kbit/s in place of {asked:g}" in skipped.reason) == (not done)
+    assert (music / "c.wav").exists() == (not done)
+
+
+def test_every_coded_channel_needs_its_layer_before_a_bit_rate_counts_as_missed(music, tmp_path):
+    make = CompressOptions(bitrate=6, stereo="lr")
+    assert compress([music / "a.wav"], tmp_path / "out", options=make)[-1].done == 1
+    for asked, done in ((11.9, True), (12, False)):
+        options = CompressOptions(bitrate=asked, stereo="lr")
+        (skipped,) = kinds(compress([music / "a.wav"], tmp_path / "out", options=options), FileSkipped)
+        assert skipped.done == done

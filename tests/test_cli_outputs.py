@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -12,6 +14,7 @@ from conftest import files_below
 import dacfile
 from dacfile.errors import UsageError
 from dacfile.runner import failure
+from dacz.common import complain_about
 
 pytestmark = pytest.mark.usefixtures("stub_models")
 
@@ -50,6 +53,27 @@ def test_wrong_calls_of_decompress(packed, tmp_path, dacz, arguments, message):
     before = files_below(tmp_path)
     done = dacz("decompress", packed, *[argument.format(folder=tmp_path) for argument in arguments])
     assert (done.code, done.out) == (1, "")
+    assert message in done.err
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["b.aif", "b.wave", "b.bwf", "b.RF64", "b.caf"])
+def test_standard_input_takes_every_name_that_a_file_takes(packed, tmp_path, dacz, monkeypatch, name):
+    with packed.open("rb") as stream:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+        done = dacz("decompress", "-", "-o", tmp_path / name, "-q")
+    assert (done.code, done.err) == (0, "")
+    assert dacz("decompress", packed, "-o", tmp_path / ("as_file" + Path(name).suffix)).code == 0
+    assert (tmp_path / name).read_bytes() == (tmp_path / ("as_file" + Path(name).suffix)).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "message"), [("b.mp3", "cannot write the format"), ("b", "needs a file name")])
+def test_standard_input_refuses_names_of_no_format(packed, tmp_path, dacz, monkeypatch, name, message):
+    before = files_below(tmp_path)
+    with packed.open("rb") as stream:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+        done = dacz("decompress", "-", "-o", tmp_path / name)
+    assert done.code == 1
     assert message in done.err
     assert files_below(tmp_path) == before
 
@@ -96,6 +120,19 @@ def test_a_failure_names_the_file_that_is_to_blame(tmp_path):
     other = failure(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target)))
     assert own.reason == "permission denied"
     assert other.reason == f"{target}: permission denied"
+
+
+def test_verify_names_the_source_that_is_missing(packed, tmp_path, dacz):
+    done = dacz("verify", "--deep", "--source", tmp_path / "missing.wav", packed)
+    assert (done.code, done.err) == (1, f"dacz: {tmp_path / 'missing.wav'}: no such file\n")
+
+
+def test_a_command_without_a_batch_names_the_file_that_is_to_blame_too(tmp_path, capsys):
+    codes: list[int] = []
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "other"))
+    complain_about(tmp_path / "a.dacz", error, codes)
+    assert capsys.readouterr().err == f"dacz: {tmp_path / 'a.dacz'}: {tmp_path / 'other'}: permission denied\n"
+    assert codes == [2]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

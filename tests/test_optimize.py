@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from stub_codec import StubCodec
 from test_priors import codes_of, own_store, same, stub_entry  # noqa: F401
 
 import dacfile
@@ -108,6 +109,53 @@ def test_files_without_their_prior_or_damaged_are_told_at_the_end(tones, tmp_pat
     assert done.err.count("\n") == 2
     assert {name: (tones / f"{name}.wav.dacz").read_bytes() for name in kept} == kept
     assert dacz("optimize", tones, "-q").out == ""
+
+
+@pytest.fixture
+def bundled(tones, tmp_path, monkeypatch):
+    """Tables of the archive's codes as the package's prior for the stub."""
+    from dacfile import installed, priors
+    from dacfile.entropy import files
+
+    info = {"model": StubCodec().id.hex(), "name": "bundled"}
+    prior = train_count_prior([codes[0] for codes in codes_of(tones).values()], 64, 1, info)
+    (tmp_path / "package").mkdir()
+    save_prior(prior, tmp_path / "package" / "stub.prior.safetensors")
+    for module in (files, priors):
+        monkeypatch.setattr(module, "BUNDLED", tmp_path / "package")
+    installed._cached_default.cache_clear()  # it knows that there was none when the archive was made
+    return prior
+
+
+@pytest.mark.parametrize("options", [[], ["--always"]])
+@pytest.mark.parametrize("same_again", [True, False])
+@pytest.mark.usefixtures("stub_entry", "learns_tables")
+def test_the_bundled_prior_costs_nothing(tones, bundled, own_store, dacz, monkeypatch, options, same_again):  # noqa: F811
+    """Learning gives the bundled prior again, or one that saves as much and takes room."""
+    from dacfile.training import prior_archive
+
+    if same_again:
+        monkeypatch.setattr(prior_archive, "train_on_pieces", lambda *arguments: bundled)
+    before = codes_of(tones)
+    done = dacz("optimize", tones, "--dry-run", *options)
+    assert (done.code, "a prior that is there already" in done.out) == (0, True)
+    assert dacz("optimize", tones, *options).code == 0
+    assert {dacfile.open(path).head.prior_id for path in tones.glob("?*.dacz")} == {bundled.id}
+    assert same(codes_of(tones), before)
+    assert not (tones / ".dacz").exists()
+    assert not own_store.exists()
+    assert "nothing done" in dacz("optimize", tones).out
+
+
+@pytest.mark.usefixtures("stub_entry", "learns_tables")
+def test_a_prior_that_is_installed_is_not_installed_again(tones, own_store, dacz):  # noqa: F811
+    assert dacz("optimize", tones, "--always").code == 0
+    (copy,) = own_store.iterdir()
+    copy.rename(own_store / "mine.prior.safetensors")
+    assert dacz("repack", tones, "--prior", "none", "--in-place").code == 0
+    assert dacz("optimize", tones, "--always").code == 0
+    assert [path.name for path in own_store.iterdir()] == ["mine.prior.safetensors"]
+    assert {dacfile.open(path).head.prior_id for path in tones.glob("?*.dacz")} == {own_prior_id(tones)}
 
 
 def test_a_missing_model_is_told(tones, dacz, monkeypatch):

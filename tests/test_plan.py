@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dacfile.errors import UnsupportedAudio, UsageError
-from dacfile.plan import compress_rules, decompress_rules, make_plan, read_list
+from dacfile.plan import compress_rules, decompress_rules, find_dacz, make_plan, read_list
 
 
 @pytest.fixture
@@ -91,6 +91,16 @@ def test_what_is_no_regular_file_is_noted(tree):
     assert [(n.path.name, n.reason) for n in plan.notes] == [("pipe.wav", "not a regular file")]
 
 
+def test_what_was_named_and_is_no_regular_file_is_a_problem(tree):
+    os.mkfifo(tree / "pipe")
+    plan = make_plan([tree / "pipe", tree / "b.wav"], None, compress_rules())
+    assert [t.source.name for t in plan.tasks] == ["b.wav"]
+    assert not plan.notes
+    assert isinstance(plan.problems[0].error, UsageError)
+    assert "not a regular file" in str(plan.problems[0].error)
+    assert find_dacz([tree / "pipe"])[1][0].path == tree / "pipe"
+
+
 def test_missing_inputs_are_problems_and_the_rest_goes_on(tree):
     plan = make_plan([tree / "missing", tree / "b.wav"], None, compress_rules())
     assert [t.source.name for t in plan.tasks] == ["b.wav"]
@@ -165,3 +175,9 @@ def test_a_file_that_cannot_be_named_is_a_problem(tmp_path):
 def test_lists_of_files():
     assert read_list("a.wav\n\nb c.flac\n") == [Path("a.wav"), Path("b c.flac")]
     assert read_list("new\nline.wav\0b.wav\0") == [Path("new\nline.wav"), Path("b.wav")]
+
+
+def test_lines_of_a_list_end_at_line_feeds_only():
+    names = [f"a{character}b.wav" for character in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r"]
+    assert read_list("\n".join(names)) == [Path(name) for name in names]
+    assert read_list("a.wav\r\nb.wav\r\n\r\n") == [Path("a.wav"), Path("b.wav")]

@@ -275,6 +275,27 @@ def test_an_archive_may_keep_its_prior_in_a_folder_of_its_own(archive, prior_fil
     assert prior_ids(target) == {bytes(16)}
 
 
+def flipped(data: bytes) -> bytes:
+    """Another last byte: the tensors differ, the header with its id is intact."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def test_a_damaged_copy_of_a_prior_hides_no_intact_one(archive, prior_file, own_store, tmp_path, dacz):
+    assert dacz("repack", archive, "--prior", prior_file, "-o", tmp_path / "out").code == 0
+    intact = prior_file.read_bytes()
+    own_store.mkdir()
+    (own_store / "a.prior.safetensors").write_bytes(flipped(intact))
+    done = dacz("verify", tmp_path / "out" / "a.wav.dacz")
+    assert (done.code, "counts" in done.err) == (5, True)
+    (tmp_path / "out" / ".dacz").mkdir()
+    (tmp_path / "out" / ".dacz" / "own.prior.safetensors").write_bytes(intact)
+    assert dacz("verify", tmp_path / "out").code == 0
+    (tmp_path / "out" / ".dacz" / "own.prior.safetensors").write_bytes(flipped(intact))
+    (own_store / "b.prior.safetensors").write_bytes(intact)
+    installed._cached_prior.cache_clear()
+    assert dacz("verify", tmp_path / "out").code == 0
+
+
 def test_training_that_finds_nothing_better_says_so(archive, stub_entry, prior_file, tmp_path, dacz, monkeypatch):
     from dacfile.training import prior_archive
 

@@ -20,11 +20,11 @@ class Copy:
     """Copies sources; contents say what goes wrong."""
 
     def __init__(self) -> None:
-        self.verdict: FileSkipped | bool = True
+        self.verdict: FileSkipped | None = None
         self.hook = lambda task: None
         self.checked: list[Path] = []
 
-    def existing(self, task: Task) -> FileSkipped | bool:
+    def existing(self, task: Task) -> FileSkipped | None:
         return self.verdict
 
     def __call__(self, task, stream, progress) -> Outcome:
@@ -106,7 +106,7 @@ def test_existing_targets_are_skipped_replaced_or_failed(tmp_path):
     assert of(FileFailed, run(plan, action))[0].kind == "OutputExists"
     assert plan.tasks[0].target.read_bytes() == b"old"
 
-    action.existing = lambda task: True
+    action.existing = lambda task: None
     assert len(of(FileDone, run(plan, action))) == 1
     assert plan.tasks[0].target.read_bytes() == b"new"
 
@@ -115,7 +115,7 @@ def test_existing_targets_are_skipped_replaced_or_failed(tmp_path):
 def test_a_target_that_another_process_finishes_first_is_judged_again(tmp_path, may_skip):
     plan, copy = make_tasks(tmp_path, [b"one"]), Copy()
     copy.hook = lambda task: task.target.write_bytes(b"theirs")
-    copy.verdict = FileSkipped(plan.tasks[0].source, "is done", done=True) if may_skip else True
+    copy.verdict = FileSkipped(plan.tasks[0].source, "is done", done=True) if may_skip else None
     events = list(run(plan, copy))
     assert len(of(FileSkipped, events)) == may_skip
     assert len(of(FileFailed, events)) == (not may_skip)

@@ -80,6 +80,13 @@ def test_layers_may_be_left_out_and_channels_silent_block_by_block(tmp_path: Pat
         (random_codes(), {"samples": 700 * HOP}, "frames of codes, not 700"),
         (random_codes(), {"gains_db": [0.0]}, "1 gains for 2"),
         (random_codes(1), {"mid_side": True}, "two channels"),
+        (random_codes(), {"gains_db": [200, 0]}, "200 dB"),
+        (random_codes(), {"gains_db": [0, -128.01]}, "-128.01 dB"),
+        (random_codes(), {"gains_db": [np.nan, 0]}, "nan dB"),
+        (random_codes(), {"gains_db": [-np.inf, 0]}, "-inf dB"),
+        (random_codes(), {"tags": [("TRACK", 1)]}, "'TRACK', 1"),
+        (random_codes(), {"tags": [(b"TRACK", "1")]}, "b'TRACK', '1'"),
+        (random_codes(), {"tags": ["TRACK"]}, "'TRACK'"),
     ],
 )
 def test_other_codes_are_refused(tmp_path: Path, codes: np.ndarray, options: dict[str, Any], message: str) -> None:

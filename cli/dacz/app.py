@@ -12,13 +12,13 @@ import typer
 
 import dacfile
 from dacfile.errors import DaczError
+from dacfile.runner import INTERRUPTED, SOME_FAILED
 from dacz import bench, compare, compress, decompress, info, models, optimize, priors, repack, salvage, verify
 from dacz.render import complain
 from dacz.text import escape
 
 USAGE = 1
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
-INTERRUPTED = 130
 
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 wrong usage, 2 some files failed, 3 damaged file, 4 unsupported file, "
@@ -100,9 +100,9 @@ def _explain(error: Exception) -> int:
         raise error
     if isinstance(error, OSError) and error.strerror:
         complain(None, f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-        return USAGE if isinstance(error, FileNotFoundError) else 2
+        return USAGE if isinstance(error, FileNotFoundError) else SOME_FAILED
     complain(None, f"internal error, please report it: {type(error).__name__}: {escape(error)}")
-    return 2
+    return SOME_FAILED
 
 
 def _command(error: Exception) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ import typer
 from dacfile import atomic
 from dacfile.errors import DaczError, UsageError
 from dacfile.plan import find_dacz, read_list
-from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop
+from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop, failure
 from dacz.render import complain
 
 PIPE = Path("-")
@@ -54,20 +54,16 @@ def expand_coded(inputs: list[Path], codes: list[int]) -> list[Path]:
 
 def complain_about(path: Path, error: DaczError | OSError, codes: list[int]) -> None:
     """Write an error about a file to stderr and note its exit code."""
-    if isinstance(error, DaczError):
-        complain(path, str(error).removeprefix(f"{path}: "))
-        codes.append(error.exit_code)
-    else:
-        complain(path, (error.strerror or str(error)).lower())
-        codes.append(SOME_FAILED)
+    failed = failure(path, error)
+    complain(path, failed.reason)
+    codes.append(failed.exit_code)
 
 
-def worst(codes: Iterable[int], good: int) -> int:
-    """Return the exit code of a run over several files: the error's own if there was one file, else 2."""
-    found = list(codes)
-    if not found:
+def exit_code(failures: Sequence[int], good: int) -> int:
+    """Return the exit code of a run over several files: that of the failure if there was one file, else SOME_FAILED."""
+    if not failures:
         return 0
-    return found[0] if len(found) + good == 1 else SOME_FAILED
+    return failures[0] if len(failures) + good == 1 else SOME_FAILED
 
 
 def gather(inputs: list[Path] | None, files_from: Path | None) -> list[Path]:

@@ -11,7 +11,7 @@ import typer
 
 from dacfile.container.wire import MAGIC
 from dacfile.errors import DaczError, UnsupportedAudio
-from dacz.common import complain_about, worst
+from dacz.common import complain_about, exit_code
 from dacz.text import clock, escape, kbps, plural, ratio, size, table
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def command(
             print(json.dumps(_finite(results[-1])))
     if results and not as_json:
         print(_as_text(reference, len(audio) / rate, audio.shape[1], results, metrics))
-    return worst(codes, len(results))
+    return exit_code(codes, len(results))
 
 
 def _compare(path: Path, audio: np.ndarray, rate: int, subtype: str, metrics: tuple[str, ...]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacfile.errors import UsageError
+from dacfile.plan import DACZ
 from dacz.options import (
     AsJson,
     Bitrate,
@@ -82,9 +83,8 @@ def command(
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
         work.refuse_with_streams({"--rm": remove, "--verify": verify, "--dry-run": dry_run, "--json": as_json})
-        return work.stream(
-            sources[0], out, exists.value, (".dacz",), quiet, lambda s, t: batch.compress_stream(s, t, settings)
-        )
+        work.need_suffix(out, (DACZ,), (DACZ,))
+        return work.stream(sources[0], out, exists.value, quiet, lambda s, t: batch.compress_stream(s, t, settings))
     plan = batch.plan_compress(sources, out)
     if dry_run:
         return work.dry_run(plan, settings, as_json=as_json)

@@ -55,6 +55,7 @@ def command(
     from dacfile import batch
     from dacfile.audio.writer import SUFFIXES
     from dacfile.decompressor import DecompressOptions
+    from dacfile.plan import AUDIO_SUFFIXES
     from dacz import work
     from dacz.common import PIPE, gather
 
@@ -65,10 +66,10 @@ def command(
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
         work.refuse_with_streams({"--dry-run": dry_run, "--json": as_json})
-        suffixes = tuple(SUFFIXES.values())
+        work.need_suffix(out, AUDIO_SUFFIXES, SUFFIXES.values())
         name = out if out != PIPE else None
         return work.stream(
-            sources[0], out, exists.value, suffixes, quiet, lambda s, t: batch.decompress_stream(s, t, settings, name)
+            sources[0], out, exists.value, quiet, lambda s, t: batch.decompress_stream(s, t, settings, name)
         )
     plan = batch.plan_decompress(sources, out, wanted, force)
     if dry_run:

@@ -10,7 +10,7 @@ import typer
 from dacfile.container import CODER_RAW, TRANSFORM_MID_SIDE, Head
 from dacfile.errors import DaczError
 from dacfile.report import FileReport, LayerUse, describe
-from dacz.common import DaczFiles, complain_about, expand, worst
+from dacz.common import DaczFiles, complain_about, exit_code, expand
 from dacz.text import clock, escape, kbps, number, plural, ratio, size, table
 
 CHANNEL_WORDS = {1: "mono", 2: "stereo"}
@@ -38,7 +38,7 @@ def command(
         else:
             print(("\n" if shown else "") + as_text(report, blocks))
         shown += 1
-    return worst(codes, shown)
+    return exit_code(codes, shown)
 
 
 def model_name(model_id: bytes) -> str:

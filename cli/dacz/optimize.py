@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacfile.errors import DaczError, UsageError
-from dacz.common import complain_about, expand, worst
+from dacz.common import complain_about, exit_code, expand
 from dacz.options import AsJson, DryRun, Quiet
 from dacz.priors import read_pieces, show_progress
 from dacz.text import escape, plural, size
@@ -38,12 +38,12 @@ def command(
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder")
     run = _Run(folder, minutes, always, dry_run, as_json, quiet)
-    models = run.by_model(expand([folder], run.codes))
-    for model, paths in models.items():
+    files = expand([folder], run.codes)
+    for model, paths in run.by_model(files).items():
         run.optimize(model, paths)
     for path, error in run.left_out.items():
         complain_about(path, error, run.codes)
-    return worst(run.codes, sum(map(len, models.values())) - len(run.left_out))
+    return exit_code(run.codes, len(files) - len(run.left_out))
 
 
 @dataclass
@@ -69,7 +69,6 @@ class _Run:
                 with Reader(path) as reader:
                     found.setdefault(reader.head.model_id, []).append(path)
             except (DaczError, OSError) as error:
-                found.setdefault(b"", []).append(path)
                 self.left_out[path] = error
         return found
 
@@ -78,8 +77,6 @@ class _Run:
         from dacfile.model import store
         from dacfile.optimize import not_coded_with, own_prior, saving
 
-        if not model_id:
-            return
         try:
             entry = store.find(model_id)
         except DaczError as error:
@@ -96,7 +93,7 @@ class _Run:
     def _learn(self, entry: ModelEntry, paths: list[Path]) -> None:
         from dacfile.entropy.files import prior_bytes
         from dacfile.installed import default_prior
-        from dacfile.optimize import saving
+        from dacfile.optimize import not_coded_with, saving
         from dacfile.training.prior_archive import train_on_pieces
 
         pieces, _ = read_pieces(paths, entry.id, self.left_out.__setitem__)
@@ -108,7 +105,13 @@ class _Run:
         name, on_evaluation = self.folder.resolve().name, None if self.quiet or self.as_json else show_progress
         minutes = 0 if hopeless else self.minutes  # files smaller than a network: tables may pay, a network cannot
         prior = train_on_pieces(pieces, entry.facts, entry.id, name, minutes, start, on_evaluation)
-        self._apply(entry, saving(paths, prior), prior, len(prior_bytes(prior)))
+        learned, cost = saving(paths, prior), len(prior_bytes(prior))
+        if start is not None:
+            free = saving(not_coded_with(paths, start), start)
+            if free.smaller and free.saved >= learned.saved - (0 if self.always else cost):
+                self._apply(entry, free, start, 0)
+                return
+        self._apply(entry, learned, prior, cost)
 
     def _apply(self, entry: ModelEntry, found: Saving, prior: StoredPrior, cost: int) -> None:
         """Tell what a prior brings, and recode the files when it pays; `cost`: bytes that its file adds."""
@@ -120,7 +123,7 @@ class _Run:
         self._tell(entry, found, prior, cost, pays)
         if not pays or self.dry_run:
             return
-        settings = RecodeSettings(str(install(self.folder, prior)), in_place=True)
+        settings = RecodeSettings(install(self.folder, prior), in_place=True)
         plan = plan_repack(found.smaller, None)
         code = work.run(plan, settings, jobs=0, as_json=self.as_json, quiet=self.quiet)
         self.codes += [code] if code else []
@@ -132,9 +135,10 @@ class _Run:
             print(json.dumps({**facts, "files": len(found.smaller), **sizes}), flush=True)
         elif not self.quiet:
             percent = 100 * found.saved / max(found.stored, 1)
+            means = f"{prior.config['kind']} of {size(cost)}" if cost else "a prior that is there already"
             print(
                 f"{escape(entry.name)}: {plural(len(found.smaller), 'file')} would be {size(found.saved)} smaller in "
-                f"all, of {size(found.stored)} ({percent:.1f} %), with {prior.config['kind']} of {size(cost)}"
+                f"all, of {size(found.stored)} ({percent:.1f} %), with {means}"
             )
             if not pays:
                 print(f"nothing done: the prior itself takes {size(cost)}" if found.saved else "nothing done")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dacfile.errors import DaczError, OutputExists, UsageError
-from dacz.common import CodedFiles, complain_about, expand_coded, worst
+from dacz.common import CodedFiles, complain_about, exit_code, expand_coded
 from dacz.options import Quiet
 from dacz.text import escape, plural, size, table
 
 if TYPE_CHECKING:
     from dacfile.entropy import Prior
-    from dacfile.recode import Gain
+    from dacfile.recode import PriorSizes
     from dacfile.stream import WindowCodec
     from dacfile.training.prior import Evaluation
     from dacfile.training.prior_data import Piece
@@ -81,24 +81,21 @@ def evaluate(
     """Say how large the codes of .dacz files, or of audio files, would be with a prior; nothing is written."""
     from dacfile.coded import open_coded
     from dacfile.priors import NONE_WORD, named_prior
-    from dacfile.recode import Gain, measure
+    from dacfile.recode import PriorSizes, measure
 
     chosen = None if prior == NONE_WORD else named_prior(prior)
     codec = CodecWhenNeeded(model or _owner(chosen))
     codes: list[int] = []
-    total = Gain()
+    total = PriorSizes()
     for path in expand_coded(inputs, codes):
-        gain = Gain()
         try:
             with open_coded(path, codec.for_file(path)) as source:
-                measure(source, chosen, gain)
+                total += measure(source, chosen)
         except (DaczError, OSError) as error:
             complain_about(path, error, codes)
-        else:
-            total = total + gain
     if total.files:
         print(json.dumps(_as_dict(total)) if as_json else "\n".join(_lines(total)))
-    return worst(codes, total.files)
+    return exit_code(codes, total.files)
 
 
 def _owner(prior: Prior | None) -> bytes:
@@ -128,23 +125,23 @@ class CodecWhenNeeded:
         return self._codec
 
 
-def _as_dict(gain: Gain) -> dict[str, Any]:
-    sizes = {"raw_bytes": gain.raw, "stored_bytes": gain.stored, "prior_bytes": gain.coded}
-    return {"files": gain.files, "codes": gain.codes, **sizes, "bits": [round(bits, 3) for bits in gain.bits]}
+def _as_dict(total: PriorSizes) -> dict[str, Any]:
+    sizes = {"raw_bytes": total.raw, "stored_bytes": total.stored, "prior_bytes": total.coded}
+    return {"files": total.files, "codes": total.codes, **sizes, "bits": [round(bits, 3) for bits in total.bits]}
 
 
-def _lines(gain: Gain) -> list[str]:
+def _lines(total: PriorSizes) -> list[str]:
     return [
-        f"{plural(gain.files, 'file')}, {plural(gain.codes, 'code')}",
+        f"{plural(total.files, 'file')}, {plural(total.codes, 'code')}",
         table(
             [
-                ("raw", size(gain.raw), ""),
-                ("as stored", size(gain.stored), _change(gain.stored, gain.raw)),
-                ("with this prior", size(gain.coded), _change(gain.coded, gain.raw)),
+                ("raw", size(total.raw), ""),
+                ("as stored", size(total.stored), _change(total.stored, total.raw)),
+                ("with this prior", size(total.coded), _change(total.coded, total.raw)),
             ],
             right=(1, 2),
         ),
-        "bits a code, layer by layer: " + " ".join(f"{bits:.2f}" for bits in gain.bits),
+        "bits a code, layer by layer: " + " ".join(f"{bits:.2f}" for bits in total.bits),
     ]
 
 
@@ -173,7 +170,7 @@ def train(
     files = expand_coded(inputs, codes)
     pieces, used = read_pieces(files, entry.id, partial(complain_about, codes=codes), CodecWhenNeeded(model))
     if not used:
-        return worst(codes, 0)
+        return exit_code(codes, 0)
     from dacfile.training.prior_archive import train_on_pieces
 
     name, start = out.name.removesuffix(PRIOR_SUFFIX), default_prior(entry.name, entry.id)
@@ -185,7 +182,7 @@ def train(
         if start is not None and prior.id == start.id:
             print("nothing better was found than the prior that is installed; more minutes or more files may help")
         print(f"{escape(out)}: {prior.config['kind']}, id {prior.id.hex()}, learned from {plural(used, 'file')}")
-    return worst(codes, used)
+    return exit_code(codes, used)
 
 
 def _check_target(out: Path) -> None:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dacfile.runner import DAMAGED
 from dacz.options import AsJson, Quiet
 from dacz.text import escape, plural
 
 if TYPE_CHECKING:
     from dacfile.container import SalvageReport
-
-INCOMPLETE = 3  # as for any damaged file
 
 
 def command(
@@ -42,7 +41,7 @@ def command(
         print(json.dumps(_as_dict(file, out, report)))
     elif not quiet or not report.complete:
         print("\n".join(_lines(out, report)))
-    return 0 if report.complete else INCOMPLETE
+    return 0 if report.complete else DAMAGED
 
 
 def _lines(out: Path, report: SalvageReport) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 
 from dacfile.errors import DaczError, UsageError
 from dacfile.verification import Verification, verify_file
-from dacz.common import DaczFiles, complain_about, expand, worst
+from dacz.common import DaczFiles, complain_about, exit_code, expand
 from dacz.text import clock, escape, plural
 
 
@@ -33,6 +33,8 @@ def command(
     checks: tuple[str, ...] = ()
     if source is not None and not deep:
         raise UsageError("--source compares decoded audio: give --deep too")
+    if source is not None and not source.is_file():
+        raise UsageError(f"{source}: no such file")
     check = _deep_check(source) if deep else verify_file
     paths = expand(files, codes)
     if source is not None and len(paths) > 1:
@@ -53,7 +55,7 @@ def command(
             checks = checks or result.checks
     if checks:
         print("checked: " + "; ".join(checks))
-    return worst(codes, good)
+    return exit_code(codes, good)
 
 
 def _deep_check(source: Path | None) -> Callable[[Path], Verification]:

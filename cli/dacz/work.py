@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,20 +47,26 @@ def dry_run(plan: Plan, settings: Settings, *, as_json: bool) -> int:
     return code
 
 
-def stream(
-    source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], quiet: bool, work: StreamWork
-) -> int:
+def need_suffix(out: Path | None, suffixes: Collection[str], examples: Iterable[str]) -> None:
+    """Raise UsageError when `out` is a folder, or a file with none of the suffixes, of which `examples` are told."""
+    if out is None or out == PIPE:
+        return
+    if out.is_dir() or out.suffix.lower() not in suffixes:
+        raise UsageError(f"{out}: the output of standard input needs a file name ending in {' or '.join(examples)}")
+
+
+def stream(source: Path, out: Path | None, exists: str, quiet: bool, work: StreamWork) -> int:
     """Run `work(source, target)` where one of both is a pipe, with its notes on standard error; return an exit code.
 
-    Raises UsageError for binary data to a terminal, or an output that is a folder.
+    Raises UsageError for binary data to a terminal.
     """
-    outcome = _piped(source, out, exists, suffixes, work)
+    outcome = _piped(source, out, exists, work)
     for note in outcome.notes if outcome.damaged or not quiet else ():
         complain(None, f"note: {note}")
     return DAMAGED if outcome.damaged else 0
 
 
-def _piped(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...], work: StreamWork) -> Outcome:
+def _piped(source: Path, out: Path | None, exists: str, work: StreamWork) -> Outcome:
     stdin: BinaryIO | Path = sys.stdin.buffer if source == PIPE else source
     if out is None or out == PIPE:
         if sys.stdout.isatty():
@@ -68,8 +74,6 @@ def _piped(source: Path, out: Path | None, exists: str, suffixes: tuple[str, ...
         outcome = work(stdin, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return outcome
-    if out.is_dir() or out.suffix.lower() not in suffixes:
-        raise UsageError(f"{out}: the output of standard input needs a file name ending in {' or '.join(suffixes)}")
     if exists != "overwrite" and out.exists():
         raise OutputExists(f"{out}: exists already; use --exists overwrite to replace it")
     with AtomicFile(out, overwrite=exists == "overwrite") as target:

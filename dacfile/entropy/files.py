@@ -106,9 +106,17 @@ def prior_files(folders: Iterable[Path] = ()) -> Iterator[tuple[Path, dict[str, 
 
 
 def find_prior(prior_id: bytes, folders: Iterable[Path] = ()) -> Prior:
-    """Load the prior with this 16-byte id from `folders` or the installed ones. Raises PriorNotFound."""
-    wanted = prior_id.hex()
+    """Load the prior with this 16-byte id from `folders` or the installed ones.
+
+    Raises PriorNotFound, or UnsafeWeights when all that claim to be this prior are damaged.
+    """
+    wanted, damage = prior_id.hex(), None
     for path, metadata in prior_files(folders):
         if metadata.get("id") == wanted:
-            return load_prior(path)
+            try:
+                return load_prior(path)
+            except UnsafeWeights as error:  # another folder may have an intact copy
+                damage = damage or error
+    if damage is not None:
+        raise damage
     raise PriorNotFound(f"prior {wanted} is not installed; get its file and run `dacz prior add FILE --name NAME`")
