@@ -161,15 +161,16 @@ class _Compress:
     """The action of `compress`."""
 
     def __init__(self, settings: CompressSettings, jobs: int = 1, to_remove: Sequence[Task] = ()) -> None:
-        from dacfile.compressor import check_codebooks
-        from dacfile.installed import Codecs, rdo_weight
+        from dacfile.compressor import CompressOptions, check_codebooks
+        from dacfile.installed import Codecs, check_refinable, rdo_weight
 
         self.settings, self.names = settings, _Names(to_remove)
         rdo = rdo_weight(settings.rdo, settings.prior)
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo, settings.refine)
         self.codecs.check()
-        if self.wanted and settings.options:
-            check_codebooks(settings.options, self.wanted.facts)
+        if self.wanted:
+            check_codebooks(settings.options or CompressOptions(), self.wanted.facts)
+            check_refinable(settings.refine, self.wanted.facts)
         self.coders = _coders(settings.coders, jobs)
 
     def existing(self, task: Task) -> FileSkipped | None:

@@ -237,6 +237,7 @@ def test_a_source_that_changes_while_its_output_is_verified_is_kept(music, tmp_p
         ({"precision": "bf17"}, UsageError),
         ({"model": "nobody"}, ModelNotFound),
         ({"model": "44k", "options": CompressOptions(codebooks=99)}, UsageError),
+        ({"model": "44k", "refine": -99}, UsageError),
     ],
 )
 def test_what_no_file_can_be_done_with_is_told_once(music, tmp_path, settings, error):

@@ -34,13 +34,13 @@ class Refined(Model):
     """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
 
     A pass costs about three times as much as encoding without. Every row of a batch is coded by itself. `network` is
-    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures.
+    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures, and without a pass.
     """
 
     def __init__(self, network: Model, model: Model, passes: int) -> None:
         super().__init__()
-        if not (isinstance(network, Lapped | FastLapped) and isinstance(model, Lapped)):
-            raise UsageError("only the codes of lapped models can be refined")
+        if passes < 1 or not (isinstance(network, Lapped | FastLapped) and isinstance(model, Lapped)):
+            raise UsageError("only the codes of lapped models can be refined, and in one pass at least")
         self.facts, self.config, self.passes = model.facts, model.config, passes
         self._network, self._decoder = network, model.decoder
         self._loss = ReconstructionLoss(model.facts.rate).to(model.decoder.noise.device)
