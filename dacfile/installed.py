@@ -108,7 +108,7 @@ def rdo_weight(wanted: float | None, prior: bool) -> float | None:
 
 
 def check_refinable(passes: int, facts: Facts) -> None:
-    """Raise UsageError for passes of refinement that a model of this architecture does not have, or for fewer than 0."""
+    """Raise UsageError for passes of refinement that a model of this architecture cannot do, or for fewer than 0."""
     if passes < 0:
         raise UsageError(f"codes cannot be refined in {passes} passes")
     if passes and facts.architecture != "lapped":

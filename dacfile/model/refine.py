@@ -34,7 +34,7 @@ class Refined(Model):
     """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
 
     A pass costs about three times as much as encoding without. Every row of a batch is coded by itself. `network` is
-    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures, and without a pass.
+    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures, or no pass.
     """
 
     def __init__(self, network: Model, model: Model, passes: int) -> None:
