@@ -88,11 +88,13 @@ BUNDLED_24K = TrainingConfig(
 )
 BUNDLED_16K = TrainingConfig(
     LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
-    steps=14000,
-    decay_share=0.187,
-    stft_weight=5.0,
-    loudness_weight=8.0,
+    steps=21400,
+    decay_share=0.28,
+    stft_weight=4.5,
+    loudness_weight=7.0,
+    similarity_weight=15.0,
     quantizer_dropout=0.3,
+    rdo_weight=0.5,
 )
 
 CONFIGS = {
@@ -101,5 +103,5 @@ CONFIGS = {
     "24k": BUNDLED_24K,
     "24k-decoder": decoder_alone(BUNDLED_24K, 1500, stft_weight=8.0, loudness_weight=5.0),
     "16k": BUNDLED_16K,
-    "16k-decoder": decoder_alone(BUNDLED_16K, 1500, stft_weight=10.0, loudness_weight=12.0),
+    "16k-decoder": decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0),
 }
