@@ -45,7 +45,7 @@ DEPTHS = {
     24000: ("24k", (1, 2, 4, 8, 12, 16, 24, 32)),
     16000: ("16k", (1, 2, 3, 4, 6, 8, 10, 12)),
 }
-PASSES = (3, 10)  # of refinement, with all codebooks
+PASSES = (10,)  # of refinement, with all codebooks
 FIELDS = ("codec", "category", "clip", "rate", "channels", "seconds", "bytes", "kbps_per_channel", *METRICS)
 QUICK_STEP = 5
 Row = dict[str, Any]

@@ -40,6 +40,15 @@ def test_refined_codes_are_nearer_and_more_passes_nearer_still(sound):
     assert found[2] < 0.98 * found[1]
 
 
+@pytest.mark.parametrize("name", ["44k", "24k", "16k"])
+def test_every_bundled_model_gains(sound, name):
+    found = []
+    for passes in (0, 3):
+        codec = dacfile.load_codec(name, "cpu", rdo=0, refine=passes)
+        found.append(distance(codec, sound, codec.encode(sound)))
+    assert found[1] < 0.995 * found[0]
+
+
 def test_they_are_the_same_every_time(sound):
     codes = [dacfile.load_codec("16k", "cpu", refine=2).encode(sound) for _ in range(2)]
     assert np.array_equal(*codes)
