@@ -162,7 +162,8 @@ class _Compress:
 
     def __init__(self, settings: CompressSettings, jobs: int = 1, to_remove: Sequence[Task] = ()) -> None:
         from dacfile.compressor import CompressOptions, check_codebooks
-        from dacfile.installed import Codecs, check_refinable, rdo_weight
+        from dacfile.installed import Codecs, rdo_weight
+        from dacfile.model.facts import check_refinable
 
         self.settings, self.names = settings, _Names(to_remove)
         rdo = rdo_weight(settings.rdo, settings.prior)

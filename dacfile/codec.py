@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ class Codec:
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
         product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
         if refine:
-            self.network = Refined(self.network, self.model, refine)
+            network, plain = cast(Lapped | lapped_cpu.FastLapped, self.network), cast(Lapped, self.model)
+            self.network = Refined(network, plain, refine)
         self.facts = model.facts
         self.name = name
         self.id = id

@@ -19,7 +19,6 @@ from dacfile.folders import PRIOR_SUFFIX
 from dacfile.stream import check_model
 
 if TYPE_CHECKING:
-    from dacfile.model.facts import Facts
     from dacfile.stream import WindowCodec
 
 AUTO = "auto"
@@ -105,14 +104,6 @@ def rdo_weight(wanted: float | None, prior: bool) -> float | None:
     if wanted is not None and not 0 <= wanted < math.inf:
         raise UsageError(f"a bit cannot weigh {wanted:g} when codes are chosen; 0 takes the nearest ones")
     return wanted if prior else 0.0
-
-
-def check_refinable(passes: int, facts: Facts) -> None:
-    """Raise UsageError for passes of refinement that a model of this architecture cannot do, or for fewer than 0."""
-    if passes < 0:
-        raise UsageError(f"codes cannot be refined in {passes} passes")
-    if passes and facts.architecture != "lapped":
-        raise UsageError(f"only the codes of lapped models can be refined, not those of {facts.architecture}")
 
 
 def cores() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from dacfile.errors import ModelMismatch
+from dacfile.errors import ModelMismatch, UsageError
 from dacfile.limits import DEFAULT_LIMITS
 
 # Stands for the number of a coded channel that is the side of a mid, coded channel 0.
@@ -82,3 +82,11 @@ class Facts:
             if name != "architecture" and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ModelMismatch(f"the facts of a model have no whole number for {name}")
         return cls(**found)  # type: ignore[arg-type]
+
+
+def check_refinable(passes: int, facts: Facts) -> None:
+    """Raise UsageError for passes of refinement that a model of this architecture cannot do, or for fewer than 0."""
+    if passes < 0:
+        raise UsageError(f"codes cannot be refined in {passes} passes")
+    if passes and facts.architecture != "lapped":
+        raise UsageError(f"only the codes of lapped models can be refined, not those of {facts.architecture}")

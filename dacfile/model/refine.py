@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dacfile.errors import UsageError
 from dacfile.model.base import Model
+from dacfile.model.facts import check_refinable
 from dacfile.model.lapped import Lapped
 from dacfile.model.lapped_cpu import FastLapped
 from dacfile.model.lapped_quantizer import Choice
@@ -35,13 +35,12 @@ class Refined(Model):
     """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
 
     A pass costs about three times as much as encoding without. Every row of a batch is coded by itself. `network` is
-    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures, or no pass.
+    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures.
     """
 
-    def __init__(self, network: Model, model: Model, passes: int) -> None:
+    def __init__(self, network: Lapped | FastLapped, model: Lapped, passes: int) -> None:
         super().__init__()
-        if passes < 1 or not (isinstance(network, Lapped | FastLapped) and isinstance(model, Lapped)):
-            raise UsageError("only the codes of lapped models can be refined, and in one pass at least")
+        check_refinable(passes, model.facts)
         self.facts, self.config, self.passes = model.facts, model.config, passes
         self._network, self._decoder = network, model.decoder
         self._loss = ReconstructionLoss(model.facts.rate).to(model.decoder.noise.device)
@@ -53,52 +52,52 @@ class Refined(Model):
             samples = x.clone()  # a tensor made in inference mode could not take part in gradients
             latent = self._network.encoder(samples)
             reference = samples[:, self.facts.hop : -self.facts.hop]
-            if reference.shape[1] >= LEAST_SAMPLES:
-                latent = self._refined(latent, reference)
-            return self._network.quantizer.encode(latent, self.choice)
+            if reference.shape[1] < LEAST_SAMPLES:
+                return self._network.quantizer.encode(latent, self.choice)
+            return self._refined(latent, reference)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
         return self._network.decode(codes, first_frame, channel)
 
     def _refined(self, latent: Tensor, reference: Tensor) -> Tensor:
-        """Return a latent [B, L, width] whose codes decode to samples nearer to the reference [B, (L - 1) hop].
+        """Return codes [B, K, L], from a latent [B, L, width] on, that decode nearer to the reference [B, (L - 1) hop].
 
         Adam (arXiv 1412.6980) with an epsilon as large as the mean gradient: what hardly matters hardly moves. Rows
-        that are no nearer in the end stay as they were.
+        that are no nearer in the end keep the codes that they had.
         """
-        length = STEP * self._error(latent).square().mean((1, 2), keepdim=True) / latent.std((1, 2), keepdim=True)
-        moved, begin = latent, latent.new_zeros(0)
+        first_codes, error = self._quantised(latent)
+        codes, moved, history = first_codes, latent, list[Tensor]()
+        length = STEP * error.square().mean((1, 2), keepdim=True) / latent.std((1, 2), keepdim=True)
         first, second = torch.zeros_like(latent), torch.zeros_like(latent)
         for number in range(self.passes):
-            gradient, losses = self._gradient(moved, reference, number)
-            begin = begin if len(begin) else losses
+            gradient, losses = self._gradient(moved, error, reference, number)
+            history.append(losses)
             first.lerp_(gradient, 1 - BETAS[0])
             second.lerp_(gradient.square(), 1 - BETAS[1])
             mean, square = (moment / (1 - b ** (number + 1)) for moment, b in zip((first, second), BETAS, strict=True))
             level = gradient.square().mean((1, 2), keepdim=True).sqrt().clamp_min(SMALLEST)
             moved = moved - length * (1 - number / self.passes) * mean / (square.sqrt() + level)
-        nearer = self._losses(moved, reference, 0) < begin
-        return torch.where(nearer[:, None, None], moved, latent)
+            codes, error = self._quantised(moved)
+        nearer = self._losses(moved, error, reference, 0) < history[0]
+        return torch.where(nearer[:, None, None], codes, first_codes)
 
-    def _gradient(self, latent: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def _quantised(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes [B, K, L] of a latent [B, L, width], and what the quantiser adds to it."""
+        codes = self._network.quantizer.encode(latent, self.choice)
+        return codes, self._network.quantizer.decode(codes) - latent
+
+    def _gradient(self, latent: Tensor, error: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Return the gradient of the losses, [B, L, width], and these, [B]."""
         with torch.enable_grad():
             latent = latent.detach().requires_grad_()
-            losses = self._losses(latent, reference, number)
+            losses = self._losses(latent, error, reference, number)
             (gradient,) = torch.autograd.grad(losses.sum(), latent)
         return gradient, losses.detach()
 
-    def _losses(self, latent: Tensor, reference: Tensor, number: int) -> Tensor:
-        """Return what samples [B, n] lose when a latent [B, L, width] is coded, float32 [B], in pass `number`."""
-        with torch.no_grad():
-            error = self._error(latent)
-            first = torch.full((len(latent),), number * NOISE_STRIDE, device=latent.device)
-            noise = self._decoder.noise_at(first, torch.zeros_like(first), latent.shape[1])
+    def _losses(self, latent: Tensor, error: Tensor, reference: Tensor, number: int) -> Tensor:
+        """Return what samples [B, n] lose when a latent [B, L, width] is coded with an error, [B], in pass `number`."""
+        start = torch.full((len(latent),), number * NOISE_STRIDE, device=latent.device)
+        noise = self._decoder.noise_at(start, torch.zeros_like(start), latent.shape[1])
         mel, stft = self._loss.each(self._decoder(latent + error, noise), reference, number)
         return MEL_WEIGHT * mel + STFT_WEIGHT * stft
-
-    def _error(self, latent: Tensor) -> Tensor:
-        """Return what the quantiser adds to a latent [B, L, width]."""
-        quantizer = self._network.quantizer
-        return quantizer.decode(quantizer.encode(latent, self.choice)) - latent

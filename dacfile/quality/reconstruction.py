@@ -72,17 +72,18 @@ class ReconstructionLoss(nn.Module):
     def forward(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mel, stft) of samples [B, n] as one number each; all scales when not training."""
         drawn = [SHORT[i] for i in torch.randperm(len(SHORT))[: self.short_scales].tolist()] if self.training else SHORT
-        scales = [self.scale(estimate, reference, size) for size in STFT_WINDOWS]
-        stfts = [difference.sum() / whole.sum().clamp_min(SMALLEST_WHOLE) for _, difference, whole in scales]
-        extra = torch.stack([self.scale(estimate, reference, size)[0].mean() for size in drawn]).sum()
-        mel = torch.stack([mel.mean() for mel, _, _ in scales]).sum() + extra * (len(SHORT) / len(drawn))
-        return mel, torch.stack(stfts).mean()
+        mel, difference, whole = self._rows(estimate, reference, drawn)
+        return mel.mean(), (difference.sum(1) / whole.sum(1).clamp_min(SMALLEST_WHOLE)).mean()
 
     def each(self, estimate: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Return (mel, stft), each [B], of samples [B, n], every row by itself; `number` chooses the short scales."""
         drawn = [SHORT[(number * self.short_scales + i) % len(SHORT)] for i in range(self.short_scales)]
-        scales = [self.scale(estimate, reference, size) for size in STFT_WINDOWS]
-        stfts = [difference / whole.clamp_min(SMALLEST_WHOLE) for _, difference, whole in scales]
+        mel, difference, whole = self._rows(estimate, reference, drawn)
+        return mel, (difference / whole.clamp_min(SMALLEST_WHOLE)).mean(0)
+
+    def _rows(self, estimate: Tensor, reference: Tensor, drawn: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mel [B], with `drawn` for all short scales, and of each STFT window both L1, [windows, B]."""
+        mels, differences, wholes = zip(*(self.scale(estimate, reference, size) for size in STFT_WINDOWS), strict=True)
         extra = torch.stack([self.scale(estimate, reference, size)[0] for size in drawn]).sum(0)
-        mel = torch.stack([mel for mel, _, _ in scales]).sum(0) + extra * (len(SHORT) / len(drawn))
-        return mel, torch.stack(stfts).mean(0)
+        mel = torch.stack(mels).sum(0) + extra * (len(SHORT) / len(drawn))
+        return mel, torch.stack(differences), torch.stack(wholes)
