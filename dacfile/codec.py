@@ -25,13 +25,13 @@ from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.prior import covers
 from dacfile.errors import UsageError
-from dacfile.model import lapped_cpu, rows_cpu, store
+from dacfile.model import lapped_cpu, products_cpu, rows_cpu, store
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
 from dacfile.model.lapped import Lapped
-from dacfile.model.rdo import PriorLikelihoods, RdoChoice, plain_product, suggested_weight
+from dacfile.model.rdo import PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.model.refine import RDO_FACTOR, Refined
 from dacfile.stream import StreamDecoder, StreamEncoder
 from dacfile.windows import ABSENT
@@ -64,7 +64,6 @@ class Codec:
         self.device = next(self.model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
-        product = lapped_cpu.product if isinstance(self.network, lapped_cpu.FastLapped) else plain_product
         if refine:
             network, plain = cast(Lapped | lapped_cpu.FastLapped, self.network), cast(Lapped, self.model)
             self.network = Refined(network, plain, refine)
@@ -74,7 +73,6 @@ class Codec:
         self.batch = batch or (1 if self.device.type == "cpu" else LARGEST_BATCH)
         self.in_flight = IN_FLIGHT if self.device.type == "cuda" else 1
         self._call = Transfer(self.device)
-        self._product = product
         self._setting_rdo = threading.Lock()
         self._wanted_rdo: tuple[Callable[[], Prior | None], float | None] | None = None
         self._measuring = threading.Lock()
@@ -104,7 +102,7 @@ class Codec:
             weight and isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped) and covers(prior, self.facts)
         ):
             return None
-        return RdoChoice(PriorLikelihoods(prior, self.device, self._product), self.model.quantizer, weight)
+        return RdoChoice(PriorLikelihoods(prior, self.device), self.model.quantizer, weight)
 
     @property
     def rate(self) -> int:
@@ -191,7 +189,7 @@ def fastest(model: Model, device: torch.device, precision: str) -> Model:
         return model
     if isinstance(model, Dac) and rows_cpu.is_supported():
         return FastDac(model)
-    if isinstance(model, Lapped) and lapped_cpu.is_supported():
+    if isinstance(model, Lapped) and products_cpu.is_supported():
         return lapped_cpu.FastLapped(model)
     return model
 

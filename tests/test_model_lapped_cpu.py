@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dacfile.codec import Codec
-from dacfile.model import lapped_cpu
+from dacfile.model import products_cpu
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
 from dacfile.model.lapped_cpu import FastLapped
@@ -14,7 +14,7 @@ from dacfile.model.lapped_cpu import FastLapped
 NUMBERS = {"rate": 16000, "hop": 64, "codebooks": 3, "codebook_size": 32, "code_dim": 4, "width": 32,
            "encoder_blocks": 2, "decoder_blocks": 2, "split": 8, "quadrature": 16, "noise_frames": 16}  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not lapped_cpu.is_supported(), reason="PyTorch without oneDNN")
+pytestmark = pytest.mark.skipif(not products_cpu.is_supported(), reason="PyTorch without oneDNN")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,6 @@ def test_weights_are_unchanged(model: Lapped) -> None:
 def test_it_is_used_where_it_can_be(
     model: Lapped, precision: str, supported: bool, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lapped_cpu, "is_supported", lambda: supported)
+    monkeypatch.setattr(products_cpu, "is_supported", lambda: supported)
     codec = Codec(model, device="cpu", precision=precision)
     assert isinstance(codec.network, FastLapped) == fast

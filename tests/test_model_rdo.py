@@ -13,9 +13,9 @@ import dacfile
 from dacfile.entropy.network import NetworkConfig
 from dacfile.errors import UsageError
 from dacfile.installed import default_prior
-from dacfile.model import lapped_cpu
+from dacfile.model import lapped_cpu, products_cpu
 from dacfile.model.lapped_quantizer import LappedQuantizer
-from dacfile.model.rdo import WEIGHT_KEY, PriorLikelihoods, RdoChoice, spacing, suggested_weight
+from dacfile.model.rdo import WEIGHT_KEY, PriorLikelihoods, RdoChoice, own_past, spacing, suggested_weight
 
 CPU = torch.device("cpu")
 SIZES = NetworkConfig(3, 64, 8, width=12, hidden=20, taps=3, head=16, own_past=(0, 2), lags=3, past_width=6)
@@ -93,15 +93,28 @@ def test_spacing_is_the_mean_square_distance_to_the_nearest_neighbour():
     assert spacing(torch.tensor([[0.0, 0], [3, 4], [3, 5]])) == pytest.approx((25 + 1 + 1) / 3)
 
 
-@pytest.mark.skipif(not lapped_cpu.is_supported(), reason="PyTorch without oneDNN")
+@pytest.mark.parametrize("product", [products_cpu.packed, products_cpu.whole])
 @torch.inference_mode()
-def test_packed_products_choose_the_same(quantizer):
+def test_fast_products_choose_the_same(quantizer, product):
+    if not (products_cpu.is_supported() and products_cpu.is_whole_supported()):
+        pytest.skip("PyTorch without oneDNN")
     prior, latent = random_prior(SIZES, scale=40), torch.randn(1, 300, 24)
-    plain = quantizer.encode(latent, RdoChoice(PriorLikelihoods(prior, CPU), quantizer, 0.5))
-    packed = lapped_cpu.FastQuantizer(quantizer).encode(
-        latent, RdoChoice(PriorLikelihoods(prior, CPU, lapped_cpu.product), quantizer, 0.5)
+    plain, fast = (
+        lapped_cpu.FastQuantizer(quantizer).encode(
+            latent, RdoChoice(PriorLikelihoods(prior, CPU, made), quantizer, 0.5)
+        )
+        for made in (products_cpu.plain, product)
     )
-    assert (plain != packed).float().mean() < 0.01
+    assert (plain != fast).float().mean() < 0.01
+
+
+def test_own_past_is_the_sum_over_the_frames_before():
+    table, codes = torch.randn(5, 3, 2), torch.randint(5, (2, 7))
+    wanted = torch.zeros(2, 7, 2)
+    for row, frame in np.ndindex(2, 7):
+        for lag in range(1, min(3, frame) + 1):
+            wanted[row, frame] += table[codes[row, frame - lag], lag - 1]
+    torch.testing.assert_close(own_past(table, codes), wanted)
 
 
 def test_a_codec_of_a_bundled_model_makes_smaller_files(noise, tmp_path):

@@ -7,7 +7,7 @@ code adds to the latent are looked up in tables. Results differ from plain PyTor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 
 import torch
@@ -18,33 +18,15 @@ from dacfile.model import mdct
 from dacfile.model.base import Model
 from dacfile.model.lapped import ENERGY_FLOOR, Block, Decoder, Encoder, Lapped, compand
 from dacfile.model.lapped_quantizer import Choice, LappedQuantizer, Stage, largest
-
-Step = Callable[[Tensor], Tensor]  # [B, L, width] -> [B, L, width']
-ROWS = 576  # rows for which the weights are laid out; any other number works as well
-
-
-def is_supported() -> bool:
-    """Return whether this build of PyTorch has what the fast form is made of."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def product(weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Step:
-    """Return the linear map x W^T + b with packed weights [out, in]; `then` may be "gelu"."""
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
-
-    def step(x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, then, [], "none")
-        return out
-
-    return step
+from dacfile.model.products_cpu import Step, packed
 
 
 def linear(layer: nn.Linear, then: str = "none") -> Step:
     """Return a linear layer."""
-    return product(layer.weight, layer.bias.detach(), then)
+    return packed(layer.weight, layer.bias.detach(), then)
 
 
-class Product(nn.Module):
+class AsLayer(nn.Module):
     """A step in the place of a layer."""
 
     def __init__(self, step: Step) -> None:
@@ -70,7 +52,7 @@ def block(layer: nn.Module) -> Step:
         raise TypeError(f"no fast form of {type(layer).__name__}")
     mix, norm, scale = convolution(layer.mix), layer.norm, layer.scale.detach()
     widen = linear(layer.widen, "gelu")
-    narrow = product(layer.narrow.weight * scale[:, None], layer.narrow.bias * scale)
+    narrow = packed(layer.narrow.weight * scale[:, None], layer.narrow.bias * scale)
     return lambda x: narrow(widen(norm(mix(x)))).add_(x)
 
 
@@ -86,8 +68,8 @@ class FastEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self._config, self._energy_mean = encoder.config, encoder.energy_mean
-        self._analysis = product(encoder.analysis.T)
-        self._averaging = product(encoder.averaging.T)
+        self._analysis = packed(encoder.analysis.T)
+        self._averaging = packed(encoder.averaging.T)
         self._steps = [linear(encoder.project), *map(block, encoder.blocks)]
 
     def __call__(self, samples: Tensor) -> Tensor:
@@ -102,8 +84,8 @@ class FastDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         self._plain = copy(decoder)
-        self._plain._modules = {**decoder._modules, "project": Product(linear(decoder.project))}
-        self._synthesis = product(decoder.synthesis.T)
+        self._plain._modules = {**decoder._modules, "project": AsLayer(linear(decoder.project))}
+        self._synthesis = packed(decoder.synthesis.T)
         self._steps = [convolution(decoder.enter), *map(block, decoder.blocks)]
 
     def __call__(self, latent: Tensor, noise: Tensor) -> Tensor:
@@ -117,7 +99,7 @@ class FastStage:
     def __init__(self, stage: Stage) -> None:
         codebook = stage.codebook
         self.project_in = linear(stage.project_in)
-        self.scores = product(codebook, codebook.square().sum(-1) * -0.5)  # largest for the nearest entry
+        self.scores = packed(codebook, codebook.square().sum(-1) * -0.5)  # largest for the nearest entry
         self.entries = stage.entries()
 
 

