@@ -2,7 +2,7 @@
 
 Of all entries the one with the least distance^2 + lambda R is taken, where R is what a prior would spend on its code,
 in bits (entropy-constrained quantisation, Chou, Lookabaugh and Gray 1989). Only encoders do this: files and decoders
-know nothing of it. So nothing here need be exact, and the integer network of spec/priors.md is computed in float32.
+know nothing of it. So nothing here need be exact: PyTorch computes the integer network of spec/priors.md as it likes.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ of the short mel scales only a few are drawn each step (scaled up, so that the e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from dacfile.quality.spectra import frames, magnitude, real_transform
 from dacfile.quality.spectral import MEL_SCALES, mel_filters
 
+Target = Callable[[int], tuple[Tensor, Tensor]]  # window size -> spectrum and log10 mel magnitudes of a reference
 LOG_FLOOR = 1e-5
 SIZES = [size for size, _ in MEL_SCALES]
 # Windows of the complex term; their mel scales come for free and are part of every step.
@@ -57,11 +60,19 @@ class ReconstructionLoss(nn.Module):
         """Return log10 mel magnitudes [B, frames, mels]."""
         return (magnitude(spectrum) @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
 
-    def scale(self, estimate: Tensor, reference: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    @torch.no_grad()
+    def target(self, reference: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return the spectrum of samples [B, n] at one window size and its log10 mel magnitudes."""
+        spectrum = self.spectrum(reference, size)
+        return spectrum, self.log_mel(spectrum, size)
+
+    def targets(self, reference: Tensor) -> Target:
+        """Return `target` of a reference [B, n], for many estimates: every size is transformed once."""
+        return cache(partial(self.target, reference))
+
+    def scale(self, estimate: Tensor, targets: Target, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return at one window size, each [B]: mel distance, L1 of the complex difference, L1 of the reference."""
-        with torch.no_grad():
-            target = self.spectrum(reference, size)
-            target_mel = self.log_mel(target, size)
+        target, target_mel = targets(size)
         spectrum = self.spectrum(estimate, size)
         mel = (self.log_mel(spectrum, size) - target_mel).abs().mean((1, 2))
         if size not in STFT_WINDOWS:
@@ -72,18 +83,18 @@ class ReconstructionLoss(nn.Module):
     def forward(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mel, stft) of samples [B, n] as one number each; all scales when not training."""
         drawn = [SHORT[i] for i in torch.randperm(len(SHORT))[: self.short_scales].tolist()] if self.training else SHORT
-        mel, difference, whole = self._rows(estimate, reference, drawn)
+        mel, difference, whole = self._rows(estimate, partial(self.target, reference), drawn)
         return mel.mean(), (difference.sum(1) / whole.sum(1).clamp_min(SMALLEST_WHOLE)).mean()
 
-    def each(self, estimate: Tensor, reference: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def each(self, estimate: Tensor, targets: Target, number: int) -> tuple[Tensor, Tensor]:
         """Return (mel, stft), each [B], of samples [B, n], every row by itself; `number` chooses the short scales."""
         drawn = [SHORT[(number * self.short_scales + i) % len(SHORT)] for i in range(self.short_scales)]
-        mel, difference, whole = self._rows(estimate, reference, drawn)
+        mel, difference, whole = self._rows(estimate, targets, drawn)
         return mel, (difference / whole.clamp_min(SMALLEST_WHOLE)).mean(0)
 
-    def _rows(self, estimate: Tensor, reference: Tensor, drawn: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _rows(self, estimate: Tensor, targets: Target, drawn: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return mel [B], with `drawn` for all short scales, and of each STFT window both L1, [windows, B]."""
-        mels, differences, wholes = zip(*(self.scale(estimate, reference, size) for size in STFT_WINDOWS), strict=True)
-        extra = torch.stack([self.scale(estimate, reference, size)[0] for size in drawn]).sum(0)
+        mels, differences, wholes = zip(*(self.scale(estimate, targets, size) for size in STFT_WINDOWS), strict=True)
+        extra = torch.stack([self.scale(estimate, targets, size)[0] for size in drawn]).sum(0)
         mel = torch.stack(mels).sum(0) + extra * (len(SHORT) / len(drawn))
         return mel, torch.stack(differences), torch.stack(wholes)
