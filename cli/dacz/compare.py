@@ -84,7 +84,7 @@ def _read_audio(path: Path) -> tuple[np.ndarray, int, str]:
     import dacfile
     from dacfile.audio.files import AudioReader
 
-    if _is_dacz(path):
+    if _starts_as_dacz(path):
         audio, rate = dacfile.read(path)
         return _some(audio, path), rate, ""
     with AudioReader(path) as reader:
@@ -99,7 +99,7 @@ def _some(audio: np.ndarray, path: Path) -> np.ndarray:
     return audio
 
 
-def _is_dacz(path: Path) -> bool:
+def _starts_as_dacz(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
