@@ -1,0 +1,195 @@
+"""A second decoder of `lapped` models, written from section 9 of spec/dacz-v1.md alone: numpy, slow, no dacfile.
+
+It shows that the section and a weights file suffice to turn codes into sound. `read_model` reads and checks a weights
+file, `decode_channel` decodes the codes of one coded channel, and `decode_file` all channels of what independent_reader
+has read, up to the samples at the model's rate. A code of ABSENT is one that the file does not hold. Everything is
+computed in binary64, so what differs from the reference decoder is the rounding of the latter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from independent_reader import File, need
+
+ABSENT = -1
+SILENT, SAME = 0, 1  # modes of section 6.1
+DTYPES = {"F16": "<f2", "F32": "<f4"}
+
+
+@dataclass
+class Model:
+    """The id, the configuration, and the tensors in binary64 by their names."""
+
+    id: bytes
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+
+    @property
+    def hop(self) -> int:
+        return int(self.config["hop"])
+
+    def linear(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Map the numbers of each frame: [T, in] -> [T, out]."""
+        return x @ self.tensors[f"{name}.weight"].T + self.tensors[f"{name}.bias"]
+
+
+def read_model(data: bytes) -> Model:
+    """Sections 9.1 and 9.7: read a weights file; refused where its id is not that of its contents."""
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:header_end])
+    texts = header.pop("__metadata__")
+    digest = hashlib.sha256(texts["config"].encode("ascii") + b"\n")
+    tensors = {}
+    for name, entry in sorted(header.items()):
+        start, end = (header_end + offset for offset in entry["data_offsets"])
+        digest.update(f"{name} {entry['dtype']} {','.join(map(str, entry['shape']))}\n".encode("ascii"))
+        digest.update(data[start:end])
+        stored = np.frombuffer(data[start:end], DTYPES[entry["dtype"]])
+        tensors[name] = stored.reshape(entry["shape"]).astype(np.float64)
+    need(texts["format"] == "dacfile-model-1", "format of the weights", "ModelMismatch")
+    need(digest.hexdigest()[:32] == texts["id"], "id of the weights", "ModelMismatch")
+    return Model(digest.digest()[:16], json.loads(texts["config"]), tensors)
+
+
+def dequantise(model: Model, codes: np.ndarray) -> np.ndarray:
+    """Codes [K, T] -> z [T, d]: an absent code adds nothing, not even a bias."""
+    z = np.zeros((codes.shape[1], model.config["width"]))
+    for k, row in enumerate(codes):
+        entries = model.tensors[f"quantizer.stages.{k}.codebook"][row]
+        added = model.linear(f"quantizer.stages.{k}.project_out", entries)
+        z += np.where(row[:, None] == ABSENT, 0, added)
+    return z
+
+
+def shifted(z: np.ndarray, taps: int) -> list[np.ndarray]:
+    """z [T, d] -> for each tap j the numbers z[t + j - (taps - 1) / 2], zero outside the frames."""
+    half = (taps - 1) // 2
+    padded = np.pad(z, ((half, half), (0, 0)))
+    return [padded[j : j + len(z)] for j in range(taps)]
+
+
+def enter(model: Model, z: np.ndarray) -> np.ndarray:
+    """[T, d] -> [T, d]."""
+    weight = model.tensors["decoder.enter.weight"]
+    taps = shifted(z, 3)
+    return model.tensors["decoder.enter.bias"] + sum(x @ weight[:, :, j].T for j, x in enumerate(taps))
+
+
+def block(model: Model, i: int, z: np.ndarray) -> np.ndarray:
+    """Block i of the decoder: [T, d] -> [T, d]."""
+    name = f"decoder.blocks.{i}"
+    weight = model.tensors[f"{name}.mix.weight"]
+    taps = shifted(z, model.config["kernel"])
+    mixed = model.tensors[f"{name}.mix.bias"] + sum(weight[:, 0, j] * x for j, x in enumerate(taps))
+    centred = mixed - mixed.mean(axis=1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+    normed = model.tensors[f"{name}.norm.weight"] * scaled + model.tensors[f"{name}.norm.bias"]
+    v = model.linear(f"{name}.widen", normed)
+    gelu = v * (1 + np.vectorize(math.erf)(v / math.sqrt(2))) / 2
+    return z + model.tensors[f"{name}.scale"] * model.linear(f"{name}.narrow", gelu)
+
+
+def band_limits(split: int, hop: int) -> list[int]:
+    """Return the first bin of each band and, at the end, H."""
+    limits, v = [split], 8.0
+    while limits[-1] + round(v) < hop:
+        limits.append(limits[-1] + round(v))
+        v = min(48, 1.22 * v)
+    if hop - limits[-1] < 8:
+        limits.pop()
+    return [*limits, hop]
+
+
+def envelope(model: Model, e: np.ndarray) -> np.ndarray:
+    """Energies of the bands e [T, bands] -> E [T, H], the logarithm of the amplitude of each bin."""
+    limits = band_limits(model.config["split"], model.hop)
+    centres = [(p + q - 1) / 2 for p, q in pairwise(limits)]
+    energies = e / model.config["energy_weight"] + model.tensors["decoder.energy_mean"]
+    return np.array([np.interp(np.arange(model.hop), centres, row) for row in energies])
+
+
+def expand(y: np.ndarray, a: float) -> np.ndarray:
+    """Undo the companding."""
+    return np.sign(y) * ((np.abs(y) / 4 + 1e-5**a) ** (1 / a) - 1e-5)
+
+
+def amplitude(v: np.ndarray) -> np.ndarray:
+    """exp(limit(v))."""
+    return np.exp(np.minimum(3, np.maximum(-14, v)))
+
+
+def coefficients(model: Model, z: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The network's last z [T, d] and the noise [T, H] of the frames -> X [T, H]."""
+    H = model.hop
+    y, g, e = np.split(model.linear("decoder.project", z), [H, 2 * H], axis=1)
+    E, below = envelope(model, e), np.arange(H) < model.config["split"]
+    tone = np.where(below, expand(y, model.config["exponent"]), amplitude(E) * y)
+    return tone + amplitude(E + 4 * g + np.where(below, -2, 0)) * noise
+
+
+def overlap_add(X: np.ndarray) -> np.ndarray:
+    """Coefficients X [T, H] -> (T - 1) H samples, from where frames 0 and 1 meet to where the last two do."""
+    T, H = X.shape
+    j, k = np.arange(2 * H)[:, None] + 0.5, np.arange(H) + 0.5
+    window = np.sin(np.pi * j / (2 * H))
+    frames = X @ (math.sqrt(2 / H) * window * np.cos(np.pi / H * (j + H / 2) * k)).T
+    samples = np.zeros((T + 1) * H)
+    for t, frame in enumerate(frames):
+        samples[t * H : (t + 2) * H] += frame
+    return samples[H:-H]
+
+
+def decode_channel(model: Model, codes: np.ndarray, first: int = 0, q: int = 0, c: int = 0) -> np.ndarray:
+    """Codes [K, T] of the frames from `first` on -> (T - 1) H samples from `first` H on; q and c choose the noise."""
+    z = enter(model, dequantise(model, codes))
+    for i in range(model.config["decoder_blocks"]):
+        z = block(model, i, z)
+    rows = (first + np.arange(codes.shape[1]) + 389 * c) % model.config["noise_frames"]
+    return overlap_add(coefficients(model, z, model.tensors["decoder.noise"][q, rows]))
+
+
+def codes_of(file: File, channel: int, frames: int) -> np.ndarray:
+    """Return the codes [K, frames] of a coded channel of a file, ABSENT where none are stored."""
+    codes = np.full((file.head["K"], sum(file.frames)), ABSENT)
+    for number, channels in enumerate(file.blocks):
+        first = number * file.head["F"]
+        for k, row in enumerate(channels[channel].codes):
+            codes[k, first : first + len(row)] = row
+    return codes[:, :frames]
+
+
+def replace(coded: np.ndarray, file: File, hop: int) -> None:
+    """Section 9.2: put silence, then copies of channel 0, into samples [C, S] where blocks say so."""
+    for wanted in (SILENT, SAME):
+        for number, channels in enumerate(file.blocks):
+            first = number * file.head["F"]
+            where = slice(max(0, (first - 1) * hop), (first + file.frames[number]) * hop)
+            for samples, channel in zip(coded, channels, strict=True):
+                if channel.mode == wanted:
+                    samples[where] = 0 if wanted == SILENT else coded[0, where]
+
+
+def decode_file(model: Model, file: File, layers: int = 64) -> np.ndarray:
+    """Sections 9.1 to 9.5: return samples [C, S] of at most `layers` layers, at the model's rate, not rounded."""
+    head, hop = file.head, model.hop
+    numbers = [model.config[key] for key in ("rate", "hop", "codebook_size", "codebooks")]
+    need([model.id, *numbers] == [head[key] for key in ("model", "rate", "hop", "N", "K")], "model", "ModelMismatch")
+    S = -(-file.source_samples * head["rate"] // head["source_rate"])
+    frames = -(-(S + hop) // hop) if S else 0
+    need(sum(file.frames) >= frames, "frames")
+    coded = np.zeros((head["C"], S))
+    for channel in range(head["C"] if S else 0):
+        q, c = (1, 0) if head["transform"] == 1 and channel == 1 else (0, channel)
+        coded[channel] = decode_channel(model, codes_of(file, channel, frames)[:layers], 0, q, c)[:S]
+    replace(coded, file, hop)
+    coded /= 10 ** (np.array(head["gains"])[:, None] / 5120)
+    if head["transform"] == 1:
+        coded[0], coded[1] = coded[0] + coded[1], coded[0] - coded[1]
+    return coded
