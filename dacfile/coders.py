@@ -2,8 +2,9 @@
 
     prior = Coders(8).remote(prior)  # used from eight threads, it keeps eight cores busy
 
-A process is this module as a program: pickled calls come by its standard input, replies leave by its standard output,
-and it ends when its input does, however its parent ended. It imports no torch.
+A process runs this module's `main`: pickled calls come by its standard input, replies leave by its standard output,
+and it ends when its input does, however its parent ended. It imports no torch, and only from where its parent does: the
+current folder may hold anything, a `numpy.py` too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ import queue
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from dacfile.entropy.prior import Channels, Known, Prior
 from dacfile.errors import DaczError
+
+# With -m or -c alone Python would look for modules in the current folder before all others.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from dacfile.coders import main; main()"
+_PACKAGES = str(Path(__file__).parent.parent)
 
 _Reply = tuple[bool, Any]  # whether it went well; the result or the exception
 
@@ -90,10 +96,10 @@ class _Process:
 
 
 def _start() -> subprocess.Popen[bytes]:
+    # An empty entry, as interactive Python has it, is the current folder: dacfile itself may have come from there.
+    command = [sys.executable, "-P", "-c", _PROGRAM, *filter(None, sys.path), _PACKAGES]
     # A session of its own, so that Ctrl-C reaches the parent alone, which finishes the files in flight.
-    return subprocess.Popen(
-        [sys.executable, "-m", "dacfile.coders"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
 
 def _send(stream: BinaryIO, message: object) -> None:
@@ -147,7 +153,8 @@ def _answer(prior: Prior, method: str, arguments: Sequence[object]) -> _Reply:
         return False, error
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer the calls on standard input until it ends: the whole life of such a process."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get among the replies
     serve(sys.stdin.buffer, replies)

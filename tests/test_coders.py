@@ -109,6 +109,28 @@ def test_a_call_that_breaks_off_leaves_nothing_for_the_next_one(monkeypatch):
     assert remote.encode_layers([block], [0]) == prior.encode_layers([block], [0])
 
 
+def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
+    """Music may lie beside a file called numpy.py, which is nobody's program."""
+    for name in ("numpy", "dacfile", "pickle", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")  # as interactive Python has it
+    prior, (block,) = make_prior(), make_blocks(1)
+    assert Coders(1).remote(prior).encode_layers([block], [0]) == prior.encode_layers([block], [0])
+    assert not (tmp_path / "executed").exists()
+
+
+def test_modules_are_found_where_the_parent_finds_them(tmp_path, monkeypatch):
+    (tmp_path / "own_prior.py").write_text(
+        "from dacfile.entropy.counts import CountPrior\nclass OwnPrior(CountPrior): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from own_prior import OwnPrior
+
+    prior, (block,) = OwnPrior(make_prior().tensors["counts"]), make_blocks(1)
+    assert Coders(1).remote(prior).encode_layers([block], [0]) == prior.encode_layers([block], [0])
+
+
 def test_processes_end_with_the_coders():
     coders, prior, (block,) = Coders(1), make_prior(), make_blocks(1)
     coders.remote(prior).encode_layers([block], [0])
