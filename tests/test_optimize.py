@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from test_priors import codes_of, own_store, same, stub_entry  # noqa: F401
 import dacfile
 from dacfile.entropy import load_prior
 from dacfile.entropy.files import save_prior
+from dacfile.errors import ChecksumError
 from dacfile.training.prior_counts import train_count_prior
 
 HERE = Path(__file__).parent
@@ -156,6 +160,86 @@ def test_a_prior_that_is_installed_is_not_installed_again(tones, own_store, dacz
     assert dacz("optimize", tones, "--always").code == 0
     assert [path.name for path in own_store.iterdir()] == ["mine.prior.safetensors"]
     assert {dacfile.open(path).head.prior_id for path in tones.glob("?*.dacz")} == {own_prior_id(tones)}
+
+
+@pytest.fixture
+def two_models(tones, stub_models, monkeypatch):
+    """Half of the tones as if another model had made them; returns the files of the first, and of the second one."""
+    from dacfile.container import rewrite
+    from dacfile.model import store
+
+    monkeypatch.setattr(
+        store, "find", lambda key: store.ModelEntry(key.hex(), key, stub_models.facts, Path("stub"), False, 0)
+    )
+    first, second = sorted(tones.glob("*.dacz"))[:12], sorted(tones.glob("*.dacz"))[12:]
+    for path in second:
+        with path.with_suffix(".new").open("w+b") as stream:
+            rewrite(path, stream, lambda blocks: blocks, lambda head: replace(head, model_id=bytes(16)))
+        path.with_suffix(".new").replace(path)
+    return first, second
+
+
+def while_recoding(monkeypatch, happens):
+    """Make something happen before the first file is recoded."""
+    from dacfile.recode import Recode
+
+    plain, calls = Recode.__call__, []
+
+    def call(self, task, stream, progress):
+        calls.append(task)
+        if len(calls) == 1:
+            happens()
+        return plain(self, task, stream, progress)
+
+    monkeypatch.setattr(Recode, "__call__", call)
+
+
+@pytest.mark.usefixtures("learns_tables")
+def test_ctrl_c_stops_before_the_next_model(tones, two_models, dacz, monkeypatch):
+    first, second = two_models
+    before = [path.read_bytes() for path in second]
+    monkeypatch.setattr("dacfile.batch.MAX_JOBS", 1)
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # until the main thread has taken it
+
+    while_recoding(monkeypatch, interrupt)
+    done = dacz("optimize", tones, "--always", "--json")
+    events = [json.loads(line)["event"] for line in done.out.splitlines()]
+    assert (done.code, events.count("saving"), events.count("file_done")) == (130, 1, 1)
+    assert [path.read_bytes() for path in second] == before
+    assert len(list((tones / ".dacz").iterdir())) == 1
+    assert dacz("optimize", tones, "--always").code == 0
+    assert all(dacfile.open(path).head.prior_id != bytes(16) for path in (*first, *second))
+
+
+def full_disk():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.usefixtures("learns_tables")
+def test_a_full_disk_stops_before_the_next_model(tones, two_models, dacz, monkeypatch):
+    before = [path.read_bytes() for path in two_models[1]]
+    while_recoding(monkeypatch, full_disk)
+    done = dacz("optimize", tones, "--always", "--json")
+    assert (done.code, done.out.count('"saving"')) == (2, 1)
+    assert [path.read_bytes() for path in two_models[1]] == before
+
+
+@pytest.mark.usefixtures("learns_tables", "stub_entry")
+def test_the_exit_code_of_one_file_is_its_own(tones, dacz, monkeypatch):
+    def damaged():
+        raise ChecksumError("damaged meanwhile")
+
+    for path in sorted(tones.glob("*.dacz"))[2:]:
+        path.unlink()
+    for files, code in ((2, 2), (1, 3)):
+        with monkeypatch.context() as patch:
+            while_recoding(patch, damaged)
+            assert dacz("optimize", tones, "--always").code == code
+        assert dacz("repack", tones, "--prior", "none", "--in-place").code == 0
+        (tones / f"{files - 1:02}.wav.dacz").unlink()
 
 
 def test_a_missing_model_is_told(tones, dacz, monkeypatch):

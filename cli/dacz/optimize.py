@@ -41,14 +41,21 @@ def command(
     files = expand([folder], run.codes)
     for model, paths in run.by_model(files).items():
         run.optimize(model, paths)
+        if run.stopped is not None:  # for whatever reason: it holds for the other models too
+            break
     for path, error in run.left_out.items():
         complain_about(path, error, run.codes)
-    return exit_code(run.codes, len(files) - len(run.left_out))
+    good = len(files) - len(run.left_out) - run.failed
+    return exit_code(run.codes, good) if run.stopped is None else run.stopped
 
 
 @dataclass
 class _Run:
-    """One call of the command; `left_out` collects what could not be done, to be told at the end."""
+    """One call of the command; `left_out` collects what could not be done, to be told at the end.
+
+    `failed` counts the files that could not be recoded; `stopped` is the exit code of a run that was interrupted, or
+    ended by a full disk.
+    """
 
     folder: Path
     minutes: float
@@ -58,6 +65,8 @@ class _Run:
     quiet: bool
     codes: list[int] = field(default_factory=list)
     left_out: dict[Path, DaczError | OSError] = field(default_factory=dict)
+    failed: int = 0
+    stopped: int | None = None
 
     def by_model(self, files: list[Path]) -> dict[bytes, list[Path]]:
         """Return the files that can be opened, by the model that made them."""
@@ -125,8 +134,10 @@ class _Run:
             return
         settings = RecodeSettings(install(self.folder, prior), in_place=True)
         plan = plan_repack(found.smaller, None)
-        code = work.run(plan, settings, jobs=0, as_json=self.as_json, quiet=self.quiet)
-        self.codes += [code] if code else []
+        end = work.process(plan, settings, jobs=0, as_json=self.as_json, quiet=self.quiet)
+        self.failed += end.failed
+        self.codes += [end.exit_code] * end.failed
+        self.stopped = end.exit_code if end.message else None
 
     def _tell(self, entry: ModelEntry, found: Saving, prior: StoredPrior, cost: int, pays: bool) -> None:
         if self.as_json:

@@ -11,7 +11,7 @@ from dacfile import batch
 from dacfile.atomic import AtomicFile
 from dacfile.batch import DecompressSettings, Settings
 from dacfile.errors import OutputExists, UsageError
-from dacfile.events import FileFailed, FileSkipped, Started
+from dacfile.events import FileFailed, FileSkipped, Finished, Started
 from dacfile.plan import Plan
 from dacfile.runner import DAMAGED, SOME_FAILED, Outcome, Stop
 from dacz.common import PIPE, interruptible
@@ -23,11 +23,16 @@ StreamWork = Callable[[BinaryIO | Path, BinaryIO], Outcome]
 
 def run(plan: Plan, settings: Settings, *, jobs: int, as_json: bool, quiet: bool) -> int:
     """Do the work of a plan and show it; return the exit code."""
+    return process(plan, settings, jobs=jobs, as_json=as_json, quiet=quiet).exit_code
+
+
+def process(plan: Plan, settings: Settings, *, jobs: int, as_json: bool, quiet: bool) -> Finished:
+    """Do the work of a plan and show it; return the last event, whose message says whether it was stopped early."""
     stop = Stop()
     events = batch.process(plan, settings, jobs=jobs, stop=stop)
     view = choose_view(as_json=as_json, quiet=quiet, compressing=not isinstance(settings, DecompressSettings))
     with interruptible(stop):
-        return follow(events, view).exit_code
+        return follow(events, view)
 
 
 def dry_run(plan: Plan, settings: Settings, *, as_json: bool) -> int:
