@@ -47,10 +47,10 @@ class CompressSettings:
     """How to compress: `model` is a name, a weights file or "auto"; `options` as `compress_file` has them.
 
     prior: use the model's prior; without it codes are stored raw. exists: what happens when an output is there: "skip"
-    leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: decide by the
-    samples themselves in place of the times of the files. verify: read back and decode the codes of every output.
-    remove: then delete the source, unless it has changed meanwhile (implies verify); a file that links among the
-    sources lead to goes with them, when the last one is done. rdo, refine: how codes are chosen, as
+    leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: with "skip",
+    decide by the samples themselves in place of the times of the files. verify: read back and decode the codes of every
+    output. remove: then delete the source, unless it has changed meanwhile (implies verify); a file that links among
+    the sources lead to goes with them, when the last one is done. rdo, refine: how codes are chosen, as
     `dacfile.api.compress` has it. coders: processes for entropy coding; 0 leaves it to the threads, None takes one a
     core where there are many.
     """
@@ -165,6 +165,8 @@ class _Compress:
         from dacfile.installed import Codecs, rdo_weight
         from dacfile.model.facts import check_refinable
 
+        if settings.check and settings.exists != "skip":
+            raise UsageError(f"--check says what is skipped: it cannot be used with --exists {settings.exists}")
         self.settings, self.names = settings, _Names(to_remove)
         rdo = rdo_weight(settings.rdo, settings.prior)
         self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo, settings.refine)
@@ -214,9 +216,9 @@ class _Compress:
     def _is_current(self, task: Task) -> bool:
         """Say whether an output is of this very source: by times, which costs nothing, or by the samples."""
         if self.settings.check:
-            from dacfile.deep import source_digest, stored_digest
+            from dacfile.deep import is_source
 
-            return source_digest(task.source) == stored_digest(task.target)
+            return is_source(task.target, task.source)
         return task.target.stat().st_mtime_ns >= task.source.stat().st_mtime_ns
 
     def __call__(self, task: Task, stream: BinaryIO, progress: ProgressCallback) -> Outcome:

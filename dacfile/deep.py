@@ -47,10 +47,15 @@ def verify_deep(path: Path, codecs: Codecs, source: Path | None = None) -> Verif
 
 def check_source(path: Path, source: Path) -> None:
     """Raise SourceChanged unless `source` holds exactly the samples that the file was made from."""
+    if not is_source(path, source):
+        raise SourceChanged(f"{source} does not hold the samples that {path} was made from")
+
+
+def is_source(path: Path, source: Path) -> bool:
+    """Say whether `source` has the rate, the channels and exactly the samples that the file was made from."""
     with Reader(path) as reader, AudioReader(source) as audio:
         same = (audio.info.rate, audio.info.channels) == (reader.head.source_rate, reader.head.channels)
-    if not same or source_digest(source) != stored_digest(path):
-        raise SourceChanged(f"{source} does not hold the samples that {path} was made from")
+    return same and source_digest(source) == stored_digest(path)
 
 
 def source_digest(path: Path) -> bytes:

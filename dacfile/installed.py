@@ -99,10 +99,12 @@ class Codecs:
 def rdo_weight(wanted: float | None, prior: bool) -> float | None:
     """Return what a bit weighs when codes are chosen: what is wanted, None for the prior's own, nothing without prior.
 
-    Raises UsageError for a weight that is negative or no number.
+    Raises UsageError for a weight that is negative or no number, and for one of bits that no prior counts.
     """
     if wanted is not None and not 0 <= wanted < math.inf:
         raise UsageError(f"a bit cannot weigh {wanted:g} when codes are chosen; 0 takes the nearest ones")
+    if wanted and not prior:
+        raise UsageError("choosing codes by their bits (rdo) needs the prior that spends them: use one of both options")
     return wanted if prior else 0.0
 
 

@@ -101,6 +101,26 @@ def test_check_looks_at_the_samples(music, tmp_path, make_wav):
     assert [event.source.name for event in kinds(events, FileDone)] == ["a.wav"]
 
 
+@pytest.mark.parametrize("info", [{"rate": 16000}, {"channels": 1}])
+def test_check_looks_at_rate_and_channels_too(tmp_path, info):
+    """The same samples in the same order, but to be played another way."""
+    samples = 0.3 * np.random.default_rng(0).standard_normal((4000, 2))
+    soundfile.write(tmp_path / "a.wav", samples, 8000)
+    compress([tmp_path / "a.wav"], tmp_path / "out")
+    soundfile.write(tmp_path / "a.wav", samples.reshape(-1, info.get("channels", 2)), info.get("rate", 8000))
+    assert compress([tmp_path / "a.wav"], tmp_path / "out", check=True)[-1].done == 1
+    assert compress([tmp_path / "a.wav"], tmp_path / "out", check=True)[-1].skipped == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"check": True, "exists": "overwrite"}, {"check": True, "exists": "fail"}, {"rdo": 3, "prior": False}]
+)
+def test_options_that_have_no_effect_together_are_refused(music, tmp_path, settings):
+    with pytest.raises(UsageError, match=r"used with|one of both"):
+        compress([music], tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["unsupported-major-2", "unsupported-flag", "unsupported-limit-channels"])
 def test_a_file_of_a_newer_version_is_not_replaced(music, tmp_path, name):
     target = tmp_path / "out" / "a.wav.dacz"

@@ -82,7 +82,8 @@ def command(
     )
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
-        work.refuse_with_streams({"--rm": remove, "--verify": verify, "--dry-run": dry_run, "--json": as_json})
+        refused = {"--rm": remove, "--verify": verify, "--check": check, "--dry-run": dry_run, "--json": as_json}
+        work.refuse_with_streams(refused)
         work.need_suffix(out, (DACZ,), (DACZ,))
         return work.stream(sources[0], out, exists.value, quiet, lambda s, t: batch.compress_stream(s, t, settings))
     plan = batch.plan_compress(sources, out)

@@ -46,7 +46,7 @@ Rdo = Annotated[
     float | None,
     typer.Option(
         help="Rate-distortion optimisation: what a bit weighs; more makes files smaller and worse, 0 is off. "
-        "Default: what the prior says.",
+        "Default: what the prior says; without a prior 0.",
         show_default=False,
     ),
 ]
