@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,8 +142,10 @@ def _gaps_within(reader: Reader, start: int, stop: int) -> tuple[str, ...]:
 def sample_range(reader: Reader, start: float, duration: float | None) -> tuple[int, int]:
     """Return the source's samples [start, stop) for seconds; raises UsageError for a part that is not in the file."""
     total, rate = source_length(reader), reader.head.source_rate
-    if not start >= 0 or (duration is not None and not duration >= 0):
-        raise UsageError("start and duration cannot be negative")
+    for name, value in (("start", start), ("duration", duration)):
+        if value is not None and not value >= 0:
+            reason = "a number of seconds is expected" if math.isnan(value) else "it cannot be negative"
+            raise UsageError(f"{name} {value:g}: {reason}")
     first = round(min(start, total / rate) * rate)
     if start > 0 and first >= total:
         raise UsageError(f"starting at {start:g} s: the file ends at {total / rate:.2f} s")

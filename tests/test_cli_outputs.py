@@ -44,6 +44,8 @@ def test_the_name_of_an_output_says_its_format(packed, tmp_path, dacz, name, for
         (["-o", "{folder}/b.flac", "--format", "wav"], "the name says flac"),
         (["--start", "-1"], "--start"),
         (["--duration", "-1"], "--duration"),
+        (["-o", "{folder}/b.wav", "--start", "nan"], "start nan: a number of seconds"),
+        (["-o", "{folder}/b.wav", "--duration", "nan"], "duration nan: a number of seconds"),
         (["--codebooks", "0"], "--codebooks"),
         (["-o", "-", "--json"], "--json cannot be used"),
         (["-o", "-", "--dry-run"], "--dry-run cannot be used"),
@@ -91,7 +93,7 @@ def test_the_library_heeds_names_too(packed, tmp_path):
 
 
 def test_options_that_a_pipe_cannot_heed_are_refused(packed, tmp_path, dacz):
-    for option in ("--verify", "--json", "--dry-run", "--rm"):
+    for option in ("--verify", "--check", "--json", "--dry-run", "--rm"):
         done = dacz("compress", packed.with_suffix(""), "-o", "-", option)
         assert (done.code, done.out) == (1, "")
         assert f"{option} cannot be used" in done.err
