@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, BinaryIO
 from dacfile.errors import DaczError, NotDacz, OutputExists, UsageError
 from dacfile.events import Event, FileSkipped, ProgressCallback, Started
 from dacfile.plan import Plan, Task, compress_rules, decompress_rules, make_plan
-from dacfile.repack import RecodeSettings, Repack, RepackSettings, channel_depths, deepest_layer, existing_output
+from dacfile.repack import (
+    RecodeSettings,
+    Repack,
+    RepackSettings,
+    channel_depths,
+    deepest_layer,
+    existing_output,
+    refuse_dangling,
+)
 from dacfile.runner import Action, Outcome, Stop, failure, run
 from dacfile.spool import spooled
 from dacfile.verification import complete_head, verify_file
@@ -179,6 +187,7 @@ class _Compress:
     def existing(self, task: Task) -> FileSkipped | None:
         if self.settings.exists != "skip":
             return existing_output(task, self.settings.exists)
+        refuse_dangling(task.target)
         try:
             head = complete_head(task.target)
         except NotDacz:
@@ -373,7 +382,7 @@ def preview(plan: Plan, settings: Settings) -> Iterator[Event]:
     yield from (failure(problem.path, problem.error) for problem in plan.problems)
     for task in plan.tasks:
         try:
-            skipped = action.existing(task) if task.target.exists() else None
+            skipped = action.existing(task) if os.path.lexists(task.target) else None
         except (DaczError, OSError) as error:
             yield failure(task.source, error)
         else:

@@ -94,7 +94,7 @@ class Repack:
 
 def refuse_itself(task: Task) -> None:
     """Raise OutputExists when the output is the source under another name."""
-    if os.path.samefile(task.source, task.target):
+    if task.target.exists() and os.path.samefile(task.source, task.target):
         raise OutputExists(f"{task.target} is the file itself; repack it in place, or give another folder")
 
 
@@ -104,7 +104,14 @@ def existing_output(task: Task, exists: str) -> FileSkipped | None:
         return None
     if exists == "fail":
         raise OutputExists(f"{task.target} exists already")
+    refuse_dangling(task.target)
     return FileSkipped(task.source, f"{task.target.name} exists", done=True)
+
+
+def refuse_dangling(target: Path) -> None:
+    """Raise OutputExists for a link to nothing: the output may lie on a disk that is not there now, or nowhere."""
+    if target.is_symlink() and not target.exists():
+        raise OutputExists(f"{target} is a link to nothing; --exists overwrite replaces the link")
 
 
 def deepest_layer(path: Path, enough: int | None = None) -> int:

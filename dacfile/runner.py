@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import queue
 import threading
 import time
@@ -200,7 +201,7 @@ class _Crew:
 
     def _make(self, task: Task) -> FileDone | FileSkipped:
         self._sweep(task.target.parent)
-        overwrite = task.target.exists()
+        overwrite = os.path.lexists(task.target)  # a link to nothing is there too
         if overwrite and (skipped := self.action.existing(task)):
             return self._skipped(task, skipped)
         self.queue.put(Started(task.source, task.target))

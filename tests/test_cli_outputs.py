@@ -116,6 +116,23 @@ def test_an_output_that_is_no_folder_is_an_error_of_the_call(packed, tmp_path, d
     assert "not a folder" in done.err
 
 
+@pytest.mark.parametrize("command", [["compress"], ["decompress"], ["repack", "--codebooks", "1"]])
+def test_an_output_that_is_a_link_to_nothing_is_replaced_only_when_asked_for(packed, tmp_path, dacz, command):
+    name = "b.wav" if command[0] == "decompress" else "b.dacz"
+    source, out = tmp_path / ("a.wav" if command[0] == "compress" else "a.wav.dacz"), tmp_path / "out" / name
+    out.parent.mkdir()
+    out.symlink_to(tmp_path / "elsewhere")
+    for exists in ([], ["--dry-run"]):
+        done = dacz(*command, source, "-o", out, *exists)
+        assert (done.code, "is a link to nothing; --exists overwrite" in done.err) == (2, True)
+    assert dacz(*command, source, "-o", out, "--exists", "fail").code == 2
+    assert out.is_symlink()
+    assert dacz(*command, source, "-o", out, "--exists", "overwrite").code == 0
+    assert out.is_file()
+    assert not out.is_symlink()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_failure_names_the_file_that_is_to_blame(tmp_path):
     source, target = tmp_path / "a.wav", tmp_path / "out" / "a.wav.dacz"
     own = failure(source, PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(source)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -79,7 +80,7 @@ def _piped(source: Path, out: Path | None, exists: str, work: StreamWork) -> Out
         outcome = work(stdin, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return outcome
-    if exists != "overwrite" and out.exists():
+    if exists != "overwrite" and os.path.lexists(out):
         raise OutputExists(f"{out}: exists already; use --exists overwrite to replace it")
     with AtomicFile(out, overwrite=exists == "overwrite") as target:
         return work(stdin, target)
