@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -34,7 +35,10 @@ PREFIX = ".dacz-tmp-"
 # A link in place of the temporary file is never followed; O_NONBLOCK keeps a FIFO of that name from blocking the open.
 _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
+_TRIES = 10  # to open a file in a folder that another process has made, and removes meanwhile
+
 _live: set[Path] = set()
+_made: set[Path] = set()  # folders in which nothing has been finished yet
 _live_guard = threading.Lock()
 
 
@@ -53,7 +57,8 @@ class AtomicFile:
 
     Use as a context manager; it gives a binary stream, readable and seekable. Leaving the block normally flushes, syncs
     and renames; leaving it by an exception removes the temporary file. With `overwrite=False` an existing target is
-    never replaced, even when it appears during the writing. Missing folders are created.
+    never replaced, even when it appears during the writing. Missing folders are created, and go again when nothing was
+    written into them.
 
     Raises TargetBusy when the target is being written already, OutputExists when it exists and may not be replaced,
     OSError as the system gives it (disk full, no permission).
@@ -68,12 +73,22 @@ class AtomicFile:
     def __enter__(self) -> BinaryIO:
         if not self.overwrite and os.path.lexists(self.target):
             raise OutputExists(f"{self.target}: exists already; choose another name or allow overwriting")
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        with _live_guard:
-            if self.temporary in _live:
-                raise TargetBusy(f"{self.target}: is being written already")
-            self._stream = _as_stream(_open_locked(self.temporary, self.target), self.temporary)
-            _live.add(self.temporary)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed a folder it had made
+                return self._open()
+        return self._open()
+
+    def _open(self) -> BinaryIO:
+        try:
+            with _live_guard:
+                _make_folders(self.target.parent)
+                if self.temporary in _live:
+                    raise TargetBusy(f"{self.target}: is being written already")
+                self._stream = _as_stream(_open_locked(self.temporary, self.target), self.temporary)
+                _live.add(self.temporary)
+        except BaseException:
+            _remove_folders(self.target.parent)
+            raise
         return self._stream
 
     def __exit__(
@@ -106,6 +121,7 @@ class AtomicFile:
             raise
         stream.close()
         sync_folder(self.target.parent)
+        _made.difference_update(self.target.parents)
 
     def _rename(self) -> None:
         """Give the finished file its name; a hard link is the only rename that refuses to replace."""
@@ -131,6 +147,23 @@ class AtomicFile:
             stream.close()
         if fcntl is None:
             _unlink_quietly(self.temporary)
+        _remove_folders(self.target.parent)
+
+
+def _make_folders(folder: Path) -> None:
+    """Create a folder and those above it that are missing, and remember which these were."""
+    missing = itertools.takewhile(lambda place: not place.is_dir(), (folder, *folder.parents))
+    for place in reversed(list(missing)):
+        place.mkdir(exist_ok=True)
+        _made.add(place)
+
+
+def _remove_folders(folder: Path) -> None:
+    """Remove a folder and those above it that were made for an output that has failed, unless something is in them."""
+    with _live_guard, contextlib.suppress(OSError):
+        for place in itertools.takewhile(_made.__contains__, (folder, *folder.parents)):
+            place.rmdir()
+            _made.discard(place)
 
 
 def _open_locked(path: Path, target: Path) -> int:

@@ -172,3 +172,9 @@ def test_facts_tags_and_codes_need_no_torch(packed: Path) -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(packed)], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_a_missing_source_leaves_no_folders(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        dacfile.compress(tmp_path / "missing.wav", tmp_path / "made" / "up" / "x.dacz")
+    assert list(tmp_path.iterdir()) == []

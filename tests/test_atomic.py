@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,39 @@ def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic link"):
         write(tmp_path / "a")
     assert victim.read_bytes() == b"precious"
+
+
+def test_folders_made_for_what_fails_go_again(tmp_path):
+    (tmp_path / "own").mkdir()
+    for folder in (tmp_path / "made" / "up", tmp_path / "own", tmp_path / "own" / "new"):
+        with pytest.raises(ZeroDivisionError), AtomicFile(folder / "a.dacz"):
+            raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["own"]
+
+
+def test_folders_with_something_in_them_stay(tmp_path):
+    folder = tmp_path / "made"
+    with AtomicFile(folder / "b.dacz") as other:
+        with pytest.raises(ZeroDivisionError), AtomicFile(folder / "sub" / "a.dacz"):
+            raise ZeroDivisionError
+        other.write(b"done")
+    assert [path.name for path in folder.iterdir()] == ["b.dacz"]
+    (folder / "b.dacz").unlink()
+    with pytest.raises(ZeroDivisionError), AtomicFile(folder / "a.dacz"):
+        raise ZeroDivisionError
+    assert folder.is_dir()  # it had an output, and is the user's now
+
+
+def test_many_threads_fail_and_succeed_in_folders_that_come_and_go(tmp_path):
+    def write(number):
+        for _ in range(50):
+            with contextlib.suppress(ZeroDivisionError), AtomicFile(tmp_path / "a" / "b" / f"{number}") as stream:
+                stream.write(bytes([number]))
+                if number:
+                    raise ZeroDivisionError
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(write, range(1, 9))) == [None] * 8
+        assert list(tmp_path.iterdir()) == []
+        assert list(pool.map(write, range(8))) == [None] * 8
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["0"]
