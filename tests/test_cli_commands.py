@@ -315,3 +315,15 @@ def test_files_that_are_skipped_or_fail_are_not_left_to_do(tmp_path):
     meter.add(FileDone(path, path, 1.0, 1, 100, 10, 0.1))
     assert meter.bytes_seen == 800
     assert meter._left(10.0) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
+def test_sources_go_only_after_a_yes(music, dacz, monkeypatch, answer, code):
+    """An empty answer without a line's end is Ctrl-D."""
+    stdin = io.StringIO(answer)
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    done = dacz("compress", music / "a.wav", "--rm", "-q")
+    assert (done.code, done.err) == (code, "dacz: nothing was done\n" if code else "")
+    assert (music / "a.wav").exists() == bool(code)

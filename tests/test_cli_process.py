@@ -134,3 +134,37 @@ def test_pipes_work_both_ways(music, expected):
     back = subprocess.run([sys.executable, STUB_CLI, "decompress", "-"], input=packed.stdout, stdout=subprocess.PIPE)
     assert back.stdout[:4] == b"RIFF"
     assert len(back.stdout) == (music / "00.wav").stat().st_size
+
+
+def test_ctrl_c_without_a_batch_is_told_too(tmp_path):
+    command = [sys.executable, STUB_CLI, "compress", "-", "-o", tmp_path / "out" / "x.dacz"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        wait_for(lambda: in_flight(tmp_path / "out"))
+        child.send_signal(signal.SIGINT)
+        assert (child.wait(PATIENCE), child.stderr.read()) == (130, "dacz: interrupted\n")
+    assert not (tmp_path / "out").exists()
+
+
+def with_closed(streams: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run `dacz` with standard streams closed, as "<&-" and the like have it."""
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, STUB_CLI, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_closed_streams_are_no_internal_error(music, tmp_path):
+    source, packed = music / "00.wav", tmp_path / "x.dacz"
+    for streams, arguments, code, err in [
+        ("<&-", ("compress", "-", "-o", tmp_path / "y.dacz"), 1, "dacz: standard input is closed\n"),
+        ("<&-", ("compress", "--files-from", "-"), 1, "dacz: standard input is closed\n"),
+        ("<&-", ("compress", source, "--rm"), 1, "dacz: --rm deletes the sources and .dacz is lossy: add --yes"),
+        (">&-", ("compress", source, "-o", "-"), 1, "dacz: standard output is closed\n"),
+        ("<&- >&- 2>&-", ("compress", source, "-o", packed, "--coders", "1"), 0, ""),
+        (">&-", ("info", packed), 0, ""),
+        ("2>&-", ("info", tmp_path / "missing"), 1, ""),
+    ]:
+        done = with_closed(streams, *arguments)
+        assert (done.returncode, done.stdout) == (code, ""), arguments
+        assert done.stderr.startswith(err)
+        assert bool(done.stderr) == bool(err)
+    assert not (tmp_path / "y.dacz").exists()
+    assert source.exists()

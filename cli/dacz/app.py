@@ -15,6 +15,7 @@ from dacfile.errors import DaczError
 from dacfile.runner import INTERRUPTED, SOME_FAILED
 from dacz import bench, compare, compress, decompress, info, models, optimize, priors, repack, salvage, verify
 from dacz.render import complain
+from dacz.streams import open_missing
 from dacz.text import escape
 
 USAGE = 1
@@ -63,6 +64,7 @@ def main() -> None:
     """Run `dacz` and exit with one of the documented codes."""
     # Threads of torch that spin while they wait cost ten times the work itself on a busy machine (docs/decisions.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be text
             stream.reconfigure(errors="backslashreplace")
@@ -72,7 +74,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code. An error is one line on stderr, unless DACZ_DEBUG is set."""
     try:
-        code = app(arguments, prog_name="dacz", standalone_mode=False)
+        code = _invoke(arguments)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except DaczError as error:
@@ -81,12 +83,21 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         complain(None, "interrupted")
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        # typer turns a broken pipe, and nothing else here, into SystemExit. Python would complain again at its exit.
+    except BrokenPipeError:  # Python would complain again at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
         return _explain(error)
+
+
+def _invoke(arguments: list[str]) -> object:
+    """Run one command and return what it returns; typer would turn Ctrl-C and Ctrl-D into its own exceptions."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("dacz", list(arguments)) as context:
+            return command.invoke(context)
+    except typer.Exit as end:  # --help, --version
+        return end.exit_code
 
 
 def _explain(error: Exception) -> int:

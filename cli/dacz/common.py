@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from dacfile.errors import DaczError, UsageError
 from dacfile.plan import find_dacz, read_list
 from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop, failure
 from dacz.render import complain
+from dacz.streams import binary_input
 
 PIPE = Path("-")
 PATIENCE = 2.0  # seconds between "stop now" and leaving without waiting any longer
@@ -80,7 +80,7 @@ def gather(inputs: list[Path] | None, files_from: Path | None) -> list[Path]:
 
 def _listed(path: Path) -> list[Path]:
     if path == PIPE:
-        return read_list(os.fsdecode(sys.stdin.buffer.read()))
+        return read_list(os.fsdecode(binary_input().read()))
     try:
         return read_list(os.fsdecode(path.read_bytes()))
     except OSError as error:

@@ -99,5 +99,10 @@ def _confirm(plan: Plan) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--rm deletes the sources and .dacz is lossy: add --yes if that is meant")
     question = f"Delete {plural(len(plan.tasks), 'source file')} after compressing? .dacz is lossy. [y/N] "
-    if input(question).strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(question)
+    except EOFError:  # Ctrl-D
+        answer = ""
+        print()
+    if answer.strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was done")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +16,7 @@ from dacfile.plan import Plan
 from dacfile.runner import DAMAGED, SOME_FAILED, Outcome, Stop
 from dacz.common import PIPE, interruptible
 from dacz.render import choose_view, complain, follow, print_json
+from dacz.streams import binary_input, binary_output
 from dacz.text import escape
 
 StreamWork = Callable[[BinaryIO | Path, BinaryIO], Outcome]
@@ -64,7 +64,7 @@ def need_suffix(out: Path | None, suffixes: Collection[str], examples: Iterable[
 def stream(source: Path, out: Path | None, exists: str, quiet: bool, work: StreamWork) -> int:
     """Run `work(source, target)` where one of both is a pipe, with its notes on standard error; return an exit code.
 
-    Raises UsageError for binary data to a terminal.
+    Raises UsageError for binary data to a terminal, and for standard input or output that is closed.
     """
     outcome = _piped(source, out, exists, work)
     for note in outcome.notes if outcome.damaged or not quiet else ():
@@ -73,12 +73,11 @@ def stream(source: Path, out: Path | None, exists: str, quiet: bool, work: Strea
 
 
 def _piped(source: Path, out: Path | None, exists: str, work: StreamWork) -> Outcome:
-    stdin: BinaryIO | Path = sys.stdin.buffer if source == PIPE else source
+    stdin: BinaryIO | Path = binary_input() if source == PIPE else source
     if out is None or out == PIPE:
-        if sys.stdout.isatty():
-            raise UsageError("binary data are not written to a terminal; use -o FILE, or pipe them somewhere")
-        outcome = work(stdin, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        stdout = binary_output()
+        outcome = work(stdin, stdout)
+        stdout.flush()
         return outcome
     if exists != "overwrite" and os.path.lexists(out):
         raise OutputExists(f"{out}: exists already; use --exists overwrite to replace it")
