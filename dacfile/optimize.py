@@ -11,7 +11,7 @@ from dacfile.container import Reader
 from dacfile.entropy import Prior, StoredPrior, load_prior
 from dacfile.entropy.files import prior_bytes, read_metadata
 from dacfile.errors import DaczError
-from dacfile.folders import PRIOR_SUFFIX, user_folder
+from dacfile.folders import PRIOR_SUFFIX, user_folders
 from dacfile.installed import PRIOR_FOLDER
 from dacfile.priors import list_priors
 from dacfile.recode import measure
@@ -69,14 +69,15 @@ def not_coded_with(paths: Sequence[Path], prior: Prior) -> list[Path]:
 def install(folder: Path, prior: StoredPrior) -> str:
     """Write a prior, named by its id, into the `.dacz` folder of an archive, and into the user's store if it is new.
 
-    Both are complete before any file names the prior, so that an interruption leaves nothing that cannot be read. What
-    the package brings is written nowhere: every installation has it. Returns what `named_prior` finds it by.
+    A user who has no store keeps it in the archive alone. All is complete before any file names the prior, so that an
+    interruption leaves nothing that cannot be read. What the package brings is written nowhere: every installation has
+    it. Returns what `named_prior` finds it by.
     """
     identity = prior.id.hex()
     installed = [entry for entry in list_priors() if entry.id == identity]
     if any(entry.bundled for entry in installed):
         return identity
-    for place in (folder / PRIOR_FOLDER,) if installed else (user_folder(), folder / PRIOR_FOLDER):
+    for place in (folder / PRIOR_FOLDER,) if installed else (*user_folders(), folder / PRIOR_FOLDER):
         target = place / (identity + PRIOR_SUFFIX)
         if not target.exists():
             with AtomicFile(target) as stream:

@@ -54,8 +54,8 @@ def _entry(path: Path, metadata: Mapping[str, str]) -> PriorEntry | None:
 def add_prior(file: Path, name: str) -> PriorEntry:
     """Check a prior file and install it in the user's store.
 
-    Raises UsageError for names that are no file names, reserved or bundled, OutputExists when the name is taken,
-    PriorNotFound (no such file) or UnsafeWeights (not a prior).
+    Raises UsageError for names that are no file names, reserved or bundled, and without a store, OutputExists when the
+    name is taken, PriorNotFound (no such file) or UnsafeWeights (not a prior).
     """
     if not _NAME.fullmatch(name) or name.endswith(PRIOR_SUFFIX):
         raise UsageError(f"{name!r} cannot be the name of a prior; use letters, digits, dots, dashes, underscores")

@@ -16,6 +16,7 @@ from dacfile.folders import user_folder
 from dacfile.model import store
 from dacfile.model.base import build
 from dacfile.model.checkpoint import load_model, save_native
+from dacfile.priors import list_priors
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,20 @@ def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     assert user_folder() == tmp_path / "data" / "dacz"
     monkeypatch.delenv("XDG_DATA_HOME")
     assert user_folder() == Path.home() / ".local" / "share" / "dacz"
+
+
+def test_a_user_without_a_home_has_no_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dacz) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("DACZ_MODELS")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert [entry.name for entry in store.list_models()] == ["16k", "44k"]
+    assert {entry.name for entry in list_priors()} >= {"44k"}
+    for command in (["models", "add"], ["prior", "add"]):
+        done = dacz(*command, store.find("44k").path, "--name", "mine")
+        assert (done.code, done.err.count("DACZ_MODELS")) == (1, 1)
 
 
 def test_listing_imports_no_torch() -> None:

@@ -17,7 +17,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.counts import CountPrior
 from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
-from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
+from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folders
 from dacfile.safetensors_file import StoredTensor, write
 
 StoredPrior: TypeAlias = CountPrior | NetworkPrior  # what a file holds; any other `Prior` stands in front of one
@@ -97,7 +97,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def prior_files(folders: Iterable[Path] = ()) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield (path, metadata) of every prior file in `folders`, then of the installed ones; skip unreadable files."""
-    for folder in (*folders, BUNDLED, user_folder()):
+    for folder in (*folders, BUNDLED, *user_folders()):
         for path in sorted(folder.glob("*" + PRIOR_SUFFIX)):
             try:
                 yield path, read_metadata(path)

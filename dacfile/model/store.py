@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dacfile.errors import DaczError, ModelMismatch, ModelNotFound, OutputExists, UsageError
-from dacfile.folders import BUNDLED, MODEL_SUFFIX, PRIOR_SUFFIX, user_folder
+from dacfile.folders import BUNDLED, MODEL_SUFFIX, PRIOR_SUFFIX, user_folder, user_folders
 from dacfile.model.facts import Facts
 from dacfile.model.native import CARD_KEYS, FORMAT, read_metadata
 
@@ -63,7 +63,7 @@ def scan() -> tuple[list[ModelEntry], list[tuple[Path, DaczError]]]:
     """Return the installed models, bundled ones first, and the files that should be models but cannot be read."""
     entries: list[ModelEntry] = []
     problems: list[tuple[Path, DaczError]] = []
-    for folder, bundled in ((BUNDLED, True), (user_folder(), False)):
+    for folder, bundled in ((BUNDLED, True), *((folder, False) for folder in user_folders())):
         for path in sorted(folder.glob("*" + MODEL_SUFFIX)):
             if path.name.endswith(PRIOR_SUFFIX) or path.name.startswith("."):
                 continue
@@ -127,7 +127,8 @@ def _advice(name: str) -> str:
 def target_for(name: str, overwrite: bool = False) -> Path:
     """Return where a new model of this name goes in the user's store.
 
-    Raises UsageError for names that are no file names or are bundled, OutputExists when the name is taken.
+    Raises UsageError for names that are no file names or are bundled, and without a store, OutputExists when the name
+    is taken.
     """
     if not _NAME.fullmatch(name) or name.endswith((MODEL_SUFFIX, ".prior")):
         raise UsageError(f"{name!r} cannot be the name of a model; use letters, digits, dots, dashes, underscores")
