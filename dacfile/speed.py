@@ -20,7 +20,7 @@ from dacfile import batch
 from dacfile.audio.files import AudioReader
 from dacfile.audio.resample import Resampler
 from dacfile.entropy import Prior, decode_blocks, encode_blocks
-from dacfile.errors import DaczError, UsageError
+from dacfile.errors import DaczError, UnsupportedAudio, UsageError
 from dacfile.events import Event, FileFailed, Finished
 from dacfile.installed import Codecs, cores, default_prior
 from dacfile.stream import StreamDecoder, StreamEncoder, WindowCodec
@@ -69,19 +69,26 @@ def read_start(path: Path, seconds: float, rate: int) -> np.ndarray:
 
     Raises UnsupportedAudio or OSError, UsageError when there is nothing in it.
     """
+    try:
+        parts = _first_parts(path, seconds, rate)
+    except UnsupportedAudio as error:
+        raise UnsupportedAudio(f"{path}: {error}") from None
+    audio = np.concatenate(parts)[: max(round(seconds * rate), 1)]
+    if not len(audio):
+        raise UsageError(f"{path}: holds no samples: there is nothing to measure")
+    return audio
+
+
+def _first_parts(path: Path, seconds: float, rate: int) -> list[np.ndarray]:
+    """Return at least the first `seconds` of an audio file at `rate`, or all there is, piece by piece."""
     with AudioReader(path) as reader:
         resampler = Resampler(reader.info.rate, rate, reader.info.channels)
         parts = []
         for block in reader.blocks():
             parts += list(resampler.pieces(block))
             if resampler.given >= seconds * rate:
-                break
-        else:
-            parts.append(resampler.finish())
-    audio = np.concatenate(parts)[: max(round(seconds * rate), 1)]
-    if not len(audio):
-        raise UsageError(f"{path}: holds no samples: there is nothing to measure")
-    return audio
+                return parts
+        return [*parts, resampler.finish()]
 
 
 class Bench:

@@ -50,7 +50,7 @@ def test_impossible_wishes_are_refused(tmp_path):
     with pytest.raises(UsageError, match="too little"):
         Bench("any", seconds=0, codec=StubCodec())
     (tmp_path / "no.wav").write_bytes(b"not audio at all")
-    with pytest.raises(UnsupportedAudio):
+    with pytest.raises(UnsupportedAudio, match=r"no\.wav: not audio"):
         Bench("any", source=tmp_path / "no.wav", codec=StubCodec())
 
 
