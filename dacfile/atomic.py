@@ -46,6 +46,10 @@ class TargetBusy(OutputExists):
     """Another process, or another thread of this one, is writing the same target."""
 
 
+class _Unwanted(Exception):
+    """Raised where a file shall not be finished."""
+
+
 def temporary_name(target: Path) -> Path:
     """Return the name under which `target` is written; always short enough, however long the target's name is."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:24]
@@ -148,6 +152,12 @@ class AtomicFile:
         if fcntl is None:
             _unlink_quietly(self.temporary)
         _remove_folders(self.target.parent)
+
+
+def check_target(target: Path) -> None:
+    """Raise now what writing a new file `target` would raise after minutes of work; leaves nothing behind."""
+    with contextlib.suppress(_Unwanted), AtomicFile(target, overwrite=False):
+        raise _Unwanted
 
 
 def _make_folders(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dacfile import atomic
-from dacfile.atomic import AtomicFile, TargetBusy, remove_stale, temporary_name
+from dacfile.atomic import AtomicFile, TargetBusy, check_target, remove_stale, temporary_name
 from dacfile.errors import OutputExists
 
 
@@ -242,3 +242,13 @@ def test_many_threads_fail_and_succeed_in_folders_that_come_and_go(tmp_path):
         assert list(tmp_path.iterdir()) == []
         assert list(pool.map(write, range(8))) == [None] * 8
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["0"]
+
+
+def test_a_target_can_be_tried_out(tmp_path):
+    check_target(tmp_path / "made" / "a.dacz")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.dacz").touch()
+    with pytest.raises(OutputExists):
+        check_target(tmp_path / "a.dacz")
+    with pytest.raises(FileExistsError):
+        check_target(tmp_path / "a.dacz" / "b.dacz")

@@ -224,6 +224,20 @@ def test_train_on_an_archive(archive, stub_entry, tmp_path, dacz):
     assert dacz("prior", "train", archive, "--model", "stub", "-o", tmp_path / "x").code == 1
 
 
+@pytest.mark.usefixtures("stub_entry")
+def test_where_a_prior_cannot_be_written_is_told_before_it_is_learned(archive, tmp_path, dacz, monkeypatch):
+    from dacfile.training import prior_archive
+
+    def learn(*arguments):
+        raise AssertionError("this may take minutes")
+
+    monkeypatch.setattr(prior_archive, "train_on_pieces", learn)
+    (tmp_path / "file").write_text("no folder")
+    out = tmp_path / "file" / "x.prior.safetensors"
+    done = dacz("prior", "train", archive, "--model", "stub", "-o", out)
+    assert (done.code, str(tmp_path / "file") in done.err) == (2, True)
+
+
 def test_training_refuses_files_of_another_model_and_silence(archive, tmp_path, stub_entry, dacz, monkeypatch):
     out = tmp_path / "x.prior.safetensors"
     assert dacz("prior", "train", archive / "empty.wav.dacz", "--model", "stub", "-o", out).code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -186,12 +187,15 @@ def train(
 
 
 def _check_target(out: Path) -> None:
+    """Raise now, before the training, what would be in the way of writing the prior after it."""
+    from dacfile.atomic import check_target
     from dacfile.folders import PRIOR_SUFFIX
 
     if not out.name.endswith(PRIOR_SUFFIX):
         raise UsageError(f"{out}: the name of a prior ends in {PRIOR_SUFFIX}")
-    if out.exists():
+    if os.path.lexists(out):
         raise OutputExists(f"{out}: exists already; choose another name")
+    check_target(out)
 
 
 def read_pieces(
