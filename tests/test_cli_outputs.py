@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 from pathlib import Path
 
@@ -196,3 +197,27 @@ def test_a_missing_input_is_wrong_usage_in_every_command(tmp_path, dacz, argumen
     done = dacz(*[argument.format(missing=tmp_path / "missing") for argument in arguments])
     assert done.code == 1
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["salvage"], ["repack", "--codebooks", "1"]])
+def test_standard_output_is_refused_where_it_would_become_a_file(packed, tmp_path, dacz, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    before = files_below(tmp_path)
+    done = dacz(*command, packed, "-o", "-")
+    assert (done.code, "standard output" in done.err) == (1, True)
+    assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify"], ["salvage", "-o", "{folder}/saved.dacz", "--overwrite"]])
+def test_json_has_an_object_for_what_fails_too(packed, tmp_path, dacz, command):
+    command = [argument.format(folder=tmp_path) for argument in command]
+    good = dacz(*command, packed, "--json")
+    assert json.loads(good.out)["ok"] is True
+    (tmp_path / "broken.dacz").write_bytes(b"no dacz file at all")
+    for name in ("broken.dacz", "missing.dacz"):
+        done = dacz(*command, tmp_path / name, "--json")
+        found = json.loads(done.out)
+        assert (found["path"], found["ok"]) == (str(tmp_path / name), False)
+        assert found["reason"]
+        assert found["kind"]
+        assert (done.code != 0, done.err.count("\n")) == (True, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ import typer
 
 from dacfile import atomic
 from dacfile.errors import DaczError, UsageError
+from dacfile.events import FileFailed
 from dacfile.plan import find_dacz, read_list
 from dacfile.runner import INTERRUPTED, SOME_FAILED, Stop, failure
 from dacz.render import complain
@@ -30,11 +32,11 @@ CodedFiles = Annotated[
 DaczFiles = Annotated[list[Path], typer.Argument(help=".dacz files or folders.", show_default=False, readable=False)]
 
 
-def expand(inputs: list[Path], codes: list[int]) -> list[Path]:
+def expand(inputs: list[Path], codes: list[int], as_json: bool = False) -> list[Path]:
     """Return the .dacz files that are named or lie in the folders named; complain about the rest into `codes`."""
     files, problems = find_dacz(inputs)
     for problem in problems:
-        complain_about(problem.path, problem.error, codes)
+        complain_about(problem.path, problem.error, codes, as_json)
     if not files and not problems:
         raise UsageError("no .dacz files there")
     return files
@@ -52,11 +54,18 @@ def expand_coded(inputs: list[Path], codes: list[int]) -> list[Path]:
     return files
 
 
-def complain_about(path: Path, error: DaczError | OSError, codes: list[int]) -> None:
-    """Write an error about a file to stderr and note its exit code."""
+def complain_about(path: Path, error: DaczError | OSError, codes: list[int], as_json: bool = False) -> None:
+    """Write an error about a file to stderr, with `as_json` also as an object to stdout, and note its exit code."""
     failed = failure(path, error)
     complain(path, failed.reason)
+    if as_json:
+        print_failure(failed)
     codes.append(failed.exit_code)
+
+
+def print_failure(failed: FileFailed) -> None:
+    """Print an error about a file as one line of JSON, for commands that give one object for each file."""
+    print(json.dumps({"path": str(failed.source), "ok": False, "reason": failed.reason, "kind": failed.kind}))
 
 
 def exit_code(failures: Sequence[int], good: int) -> int:
@@ -85,6 +94,12 @@ def _listed(path: Path) -> list[Path]:
         return read_list(os.fsdecode(path.read_bytes()))
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def refuse_pipe(out: Path | None) -> None:
+    """Raise UsageError for an output called -, which would be taken for a file of that name."""
+    if out == PIPE:
+        raise UsageError("-o - (standard output) is for compress and decompress alone; give a name")
 
 
 @contextmanager

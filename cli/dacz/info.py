@@ -27,11 +27,11 @@ def command(
     """
     codes: list[int] = []
     shown = 0
-    for path in expand(files, codes):
+    for path in expand(files, codes, as_json):
         try:
             report = describe(path)
         except (DaczError, OSError) as error:
-            complain_about(path, error, codes)
+            complain_about(path, error, codes, as_json)
             continue
         if as_json:
             print(json.dumps(as_dict(report, blocks)))
@@ -55,6 +55,7 @@ def as_dict(report: FileReport, blocks: bool = False) -> dict[str, Any]:
     """Return everything that `dacz info` knows about a file, for JSON; the text is made from this too."""
     facts = {
         "path": str(report.path),
+        "ok": True,
         "bytes": report.file_bytes,
         "seconds": report.seconds,
         **_source_facts(report.head, report.source_samples),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dacz.common import DaczFiles
+from dacz.common import DaczFiles, refuse_pipe
 from dacz.options import AsJson, DryRun, Exists, ExistsOption, Quiet
 
 
@@ -37,6 +37,7 @@ def command(
 
     if in_place == (out is not None):
         raise UsageError("give either an output with -o, or --in-place to replace the files themselves")
+    refuse_pipe(out)
     settings: RepackSettings | RecodeSettings
     if codebooks is not None and prior is None:
         settings = RepackSettings(codebooks=codebooks, exists=exists.value, in_place=in_place)

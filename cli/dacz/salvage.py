@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacfile.runner import DAMAGED
+from dacfile.errors import DaczError, UsageError
+from dacfile.runner import DAMAGED, failure
+from dacz.common import print_failure, refuse_pipe
 from dacz.options import AsJson, Quiet
 from dacz.text import escape, plural
 
@@ -28,20 +30,29 @@ def command(
 
     The damaged file is left as it is. Needs neither model nor prior. Returns 3 when audio is missing, and says which.
     """
-    from dacfile.atomic import AtomicFile
-    from dacfile.container import salvage
-    from dacfile.errors import UsageError
-
-    with file.open("rb") as source:
-        if out.exists() and os.path.samefile(file, out):
-            raise UsageError(f"{out}: is the damaged file itself; give another name")
-        with AtomicFile(out, overwrite=overwrite) as target:
-            report = salvage(source, target)
+    refuse_pipe(out)
+    try:
+        report = _salvage(file, out, overwrite)
+    except (DaczError, OSError) as error:
+        if as_json:
+            print_failure(failure(file, error))
+        raise
     if as_json:
         print(json.dumps(_as_dict(file, out, report)))
     elif not quiet or not report.complete:
         print("\n".join(_lines(out, report)))
     return 0 if report.complete else DAMAGED
+
+
+def _salvage(file: Path, out: Path, overwrite: bool) -> SalvageReport:
+    from dacfile.atomic import AtomicFile
+    from dacfile.container import salvage
+
+    with file.open("rb") as source:
+        if out.exists() and os.path.samefile(file, out):
+            raise UsageError(f"{out}: is the damaged file itself; give another name")
+        with AtomicFile(out, overwrite=overwrite) as target:
+            return salvage(source, target)
 
 
 def _lines(out: Path, report: SalvageReport) -> list[str]:
@@ -56,6 +67,7 @@ def _lines(out: Path, report: SalvageReport) -> list[str]:
 def _as_dict(file: Path, out: Path, report: SalvageReport) -> dict[str, object]:
     return {
         "path": str(file),
+        "ok": True,
         "output": str(out),
         "complete": report.complete,
         "blocks": report.tail.blocks,

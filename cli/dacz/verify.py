@@ -36,16 +36,14 @@ def command(
     if source is not None and not source.is_file():
         raise UsageError(f"{source}: no such file")
     check = _deep_check(source) if deep else verify_file
-    paths = expand(files, codes)
+    paths = expand(files, codes, as_json)
     if source is not None and len(paths) > 1:
         raise UsageError("--source belongs to one file: name only that one")
     for path in paths:
         try:
             result = check(path)
         except (DaczError, OSError) as error:
-            complain_about(path, error, codes)
-            if as_json:
-                print(json.dumps({"path": str(path), "ok": False, "reason": str(error), "kind": type(error).__name__}))
+            complain_about(path, error, codes, as_json)
             continue
         good += 1
         if as_json:
