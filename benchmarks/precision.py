@@ -4,8 +4,8 @@
 
 A model is a name, a weights file, or `random-dac`: the published 44.1 kHz network with random weights, whose codes are
 nearer to ties than those of a trained one. For each arithmetic of this machine (the fast float32 path and bf16 on a
-CPU; fp32, tf32 and bf16 on CUDA) the clips are coded and decoded again. Compared
-are codes, the mel distance and the SI-SDR to the source. Prints a table in Markdown and writes it to
+CPU; fp32, tf32 and bf16 on CUDA) the clips are coded, with codes chosen as `dacz compress` chooses them, and decoded
+again. Compared are codes, the mel distance and the SI-SDR to the source. Prints a table in Markdown and writes it to
 benchmarks/results/precision.md.
 """
 
@@ -22,8 +22,14 @@ import soxr
 import torch
 
 from dacfile.codec import Codec, load_codec
+from dacfile.entropy import Prior
+from dacfile.entropy.context import NetworkPrior
+from dacfile.installed import default_prior
+from dacfile.model import products_cpu
 from dacfile.model.base import Model
 from dacfile.model.dac import PUBLISHED, Dac
+from dacfile.model.lapped import Lapped
+from dacfile.model.rdo import PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.quality.scores import measure
 
 ROOT = Path(__file__).parent.parent
@@ -41,24 +47,37 @@ class Outcome:
     si_sdr: float
 
 
-def build(model: str) -> Model:
-    """Return the network of a name or file, or one with random weights."""
+def build(model: str) -> tuple[Model, Prior | None]:
+    """Return the network of a name or file and the prior that chooses its codes, or one with random weights."""
     if model != RANDOM:
-        return load_codec(model, device="cpu").model
+        codec = load_codec(model, device="cpu")
+        return codec.model, default_prior(codec.name, codec.id)
     torch.manual_seed(0)
-    return Dac(PUBLISHED["descript-44k"])
+    return Dac(PUBLISHED["descript-44k"]), None
+
+
+def plain_codec(model: str) -> Codec:
+    """Return a codec in which everything is PyTorch's own float32, the choice of codes by their bits as well."""
+    network, prior = build(model)
+    codec = Codec(network, device="cpu", precision="fp32")
+    codec.network = codec.model
+    if (weight := suggested_weight(prior)) and isinstance(network, Lapped) and isinstance(prior, NetworkPrior):
+        likelihoods = PriorLikelihoods(prior, torch.device("cpu"), products_cpu.plain)
+        network.choice = RdoChoice(likelihoods, network.quantizer, weight)
+    return codec
 
 
 def arithmetics(model: str) -> Iterator[tuple[str, Codec]]:
     """Yield the codecs of this machine by name; the first is the plain network in float32."""
-    plain = Codec(build(model), device="cpu", precision="fp32")
-    plain.network = plain.model
-    yield "plain fp32", plain
+    yield "plain fp32", plain_codec(model)
     kinds = [("cpu", "fp32"), ("cpu", "bf16")]
     if torch.cuda.is_available():
         kinds += [("cuda", precision) for precision in ("fp32", "tf32", "bf16")]
     for device, precision in kinds:
-        yield f"{device} {precision}", Codec(build(model), device=device, precision=precision)
+        network, prior = build(model)
+        codec = Codec(network, device=device, precision=precision)
+        codec.set_rdo(lambda prior=prior: prior, None)  # type: ignore[misc]
+        yield f"{device} {precision}", codec
 
 
 def clips(folder: Path, rate: int, count: int, seconds: float) -> Iterator[np.ndarray]:
@@ -102,7 +121,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     arguments = parser.parse_args()
     lines = [HEAD]
-    for model in arguments.model or ["44k", RANDOM]:
+    for model in arguments.model or ["44k", "24k", "16k", RANDOM]:
         for row in rows(model, arguments.clips, arguments.count, arguments.seconds):
             lines.append(row)
             print(row, flush=True)
