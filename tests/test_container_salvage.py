@@ -6,10 +6,10 @@ import io
 from dataclasses import replace
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, chunk_spans, make_blocks, make_head, write_file
+from container_files import PICTURE, TAGS, Pipe, chunk_spans, make_block, make_blocks, make_head, write_file
 
 from dacfile.container import SILENT, Block, Reader, SalvageReport, salvage, verify_structure, wire
-from dacfile.errors import ChecksumError, StructureError, UnsupportedFeature, UsageError
+from dacfile.errors import ChecksumError, NotDacz, StructureError, UnsupportedFeature, UsageError
 
 HEAD = make_head(source_samples=385)
 BLOCKS = make_blocks(HEAD)
@@ -155,3 +155,75 @@ def pack_unchecked(block: Block, head: object) -> bytes:
 def test_a_pipe_is_refused() -> None:
     with pytest.raises(UsageError):
         salvage(Pipe(DATA), io.BytesIO())  # type: ignore[arg-type]
+
+
+OTHER_BLOCKS = [make_block(HEAD, n, n == 2, 17 if n == 2 else None, seed=7) for n in range(3)]
+OTHER = write_file(HEAD, OTHER_BLOCKS, tags=(("TITLE", "Other"),), pictures=[PICTURE, PICTURE])
+END_OF_BLOCKS = BLOCK_SPANS[2][1]
+MIDDLES = {kind: (start + end) // 2 for kind, start, end in reversed(SPANS)}  # of the first chunk of each type
+
+
+@pytest.mark.parametrize(
+    "end",
+    [DATA, damaged(DATA, BLOCK_SPANS[1][0] + 30), damaged(DATA, MIDDLES[wire.TAIL]), DATA[:-30], DATA[:END_OF_BLOCKS]]
+    + [DATA[: BLOCK_SPANS[1][1]], damaged(DATA, MIDDLES[wire.HEAD])],
+    ids=["whole", "block", "TAIL", "cut in TAIL", "cut behind the blocks", "cut behind a block", "HEAD"],
+)
+@pytest.mark.parametrize(
+    "other", [OTHER, damaged(OTHER, MIDDLES[wire.HEAD]), OTHER[8:]], ids=["whole", "HEAD", "magic"]
+)
+def test_nothing_of_a_second_file_is_used(end: bytes, other: bytes) -> None:
+    alone, expected = saved(end)
+    report, data = saved(end + other)
+    assert data == expected
+    assert (report.kept, report.gaps, report.length_known) == (alone.kept, alone.gaps, alone.length_known)
+    assert not report.complete
+    assert report.stop is not None
+    assert report.stop >= len(end)
+    assert f"another file, from byte {report.stop} on, was left out" in report.notes
+
+
+def test_a_second_file_of_another_length_and_a_third() -> None:
+    short = write_file(make_head(source_samples=20), make_blocks(make_head(), 1, 7))
+    report, data = saved(short + DATA + OTHER)
+    assert data == short
+    assert report.stop == len(short)
+    assert report.notes == (f"another file, from byte {len(short)} on, was left out",)
+
+
+def test_a_file_in_front_that_has_lost_its_headers_is_not_used() -> None:
+    headless = damaged(damaged(OTHER, MIDDLES[wire.HEAD]), MIDDLES[wire.HEAD_COPY] + len(OTHER) - len(DATA))
+    report, data = saved(headless + damaged(DATA, BLOCK_SPANS[1][0] + 30))
+    assert data == saved(damaged(DATA, BLOCK_SPANS[1][0] + 30))[1]
+    assert report.notes[-1] == f"parts of another file, in front of byte {len(headless)}, were left out"
+    with_junk, data = saved(b"junk" * 9 + DATA)
+    assert (with_junk.complete, data) == (True, DATA)
+
+
+def test_what_follows_the_end_without_being_a_file_does_not_matter() -> None:
+    report, data = saved(DATA + b"something else" * 5)
+    assert (report.complete, data) == (True, DATA)
+
+
+def test_where_the_joint_of_two_files_is_destroyed_only_what_lies_beside_the_header_is_used() -> None:
+    other = write_file(make_head(source_samples=400), [*OTHER_BLOCKS[:2], make_block(HEAD, 2, True, 30, seed=7)])
+    begin = next(start for kind, start, _ in chunk_spans(other) if kind == wire.BLOCK)
+    for taken in range(3):  # blocks of the second file that are lost too: whichever are left contradict the first one
+        rest = other[[start for kind, start, _ in chunk_spans(other) if kind == wire.BLOCK][taken] :]
+        report, data = saved(DATA[: BLOCK_SPANS[0][1]] + bytes(begin) + rest)
+        assert report.kept == 1
+        assert blocks_of(data)[0] == BLOCKS[0]
+        assert all({c.mode for c in block.channels} == {SILENT} for block in blocks_of(data)[1:])
+        assert not report.complete
+
+
+def test_two_files_side_by_side_without_their_joint_are_refused() -> None:
+    other = write_file(make_head(source_samples=400), [*OTHER_BLOCKS[:2], make_block(HEAD, 2, True, 30, seed=7)])
+    rest = next(start for kind, start, _ in reversed(chunk_spans(other)) if kind == wire.BLOCK)
+    with pytest.raises(StructureError, match="cannot be told apart"):
+        saved(DATA[: BLOCK_SPANS[1][1]] + other[rest:])
+
+
+def test_an_empty_file_is_none() -> None:
+    with pytest.raises(NotDacz, match="empty"):
+        saved(b"")

@@ -243,7 +243,7 @@ def test_salvage_never_touches_what_is_there(damaged: Path, tmp_path: Path, dacz
 
 
 def test_blocks_of_another_file_of_the_same_shape_are_not_told_apart_but_nothing_breaks(tmp_path: Path, dacz) -> None:
-    """A CRC tells damage, not authenticity: a block moved here from elsewhere is kept, at its own number."""
+    """A CRC tells damage, not authenticity: of two blocks of one number neither is taken."""
     other = compressed(np.random.default_rng(2).uniform(-0.5, 0.5, (SAMPLES, 2)), CODEC, block_seconds=0.5)
     chunks, strange = split(DATA), split(other)
     first = next(n for n, (kind, _) in enumerate(chunks) if kind == wire.BLOCK)
@@ -251,7 +251,7 @@ def test_blocks_of_another_file_of_the_same_shape_are_not_told_apart_but_nothing
     (tmp_path / "x.dacz").write_bytes(join(chunks))
     done = dacz("salvage", tmp_path / "x.dacz", "-o", tmp_path / "y.dacz")
     assert done.code == 3
-    assert "silent from 0.000 s to 0.500 s (block 0 lost)" in done.out
+    assert "silent from 0.000 s to 1.000 s (blocks 0 to 1 lost)" in done.out
     assert dacz("verify", tmp_path / "y.dacz").code == 0
 
 
@@ -263,3 +263,26 @@ def test_salvage_needs_neither_torch_nor_numpy(damaged: Path, tmp_path: Path) ->
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
     assert (tmp_path / "x.dacz").exists()
+
+
+@pytest.mark.usefixtures("stub_models")
+def test_two_files_in_one_are_told(tmp_path: Path, dacz) -> None:
+    other = compressed(np.random.default_rng(2).uniform(-0.5, 0.5, (SAMPLES, 2)), CODEC, block_seconds=0.5)
+    note = f"another file, from byte {len(DATA)} on, was left out"
+    for name, data, kept in (("whole", DATA, 5), ("broken", broken(1), 4)):
+        path = tmp_path / f"{name}.dacz"
+        path.write_bytes(data + other)
+        done = dacz("salvage", path, "-o", tmp_path / f"{name}.out.dacz", "-q")
+        assert (done.code, f"{kept} blocks saved, {5 - kept} lost" in done.out, note in done.out) == (3, True, True)
+        forced = dacz("decompress", path, "-o", tmp_path / f"{name}.wav", "--force")
+        assert (forced.code, note in forced.out) == (3, True)
+        expected = unpack(data, force=True)[0]
+        np.testing.assert_array_equal(soundfile.read(tmp_path / f"{name}.wav", always_2d=True)[0], expected)
+    assert (tmp_path / "whole.out.dacz").read_bytes() == DATA
+
+
+def test_an_empty_file_is_no_damaged_one(tmp_path: Path, dacz) -> None:
+    (tmp_path / "empty.wav.dacz").write_bytes(b"")
+    for command in (["salvage", "-o", tmp_path / "x.dacz"], ["decompress", "--force", "-o", tmp_path / "x.wav"]):
+        done = dacz(*command, tmp_path / "empty.wav.dacz")
+        assert (done.code, "not a .dacz file: it is empty" in done.err) == (4, True)

@@ -28,7 +28,8 @@ def command(
 ) -> int:
     """Write a valid copy of a damaged file: every whole block is kept, lost ones become silence.
 
-    The damaged file is left as it is. Needs neither model nor prior. Returns 3 when audio is missing, and says which.
+    The damaged file is left as it is. Needs neither model nor prior. Returns 3 when audio is missing, and says which;
+    also when another file follows, of which nothing is used.
     """
     refuse_pipe(out)
     try:
@@ -75,6 +76,8 @@ def _as_dict(file: Path, out: Path, report: SalvageReport) -> dict[str, object]:
         "seconds": report.tail.source_samples / report.head.source_rate,
         "length_known": report.length_known,
         "head_was_damaged": report.head_was_damaged,
+        "start": report.start,
+        "stop": report.stop,
         "gaps": [
             {"start": gap.start, "stop": gap.stop, "first_block": gap.first_block, "blocks": gap.blocks}
             for gap in report.gaps

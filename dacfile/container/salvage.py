@@ -36,7 +36,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class SalvageReport:
-    """What was saved. `complete` means that no audio is missing and that the length is the original one."""
+    """What was saved.
+
+    `complete` means that no audio is missing, that the length is the original one and that there is no other file.
+    `start` and `stop` are the bytes where another file in front ends and one behind begins, None where there is none.
+    """
 
     head: Head
     tail: Tail
@@ -45,18 +49,25 @@ class SalvageReport:
     complete: bool
     length_known: bool
     head_was_damaged: bool
+    start: int | None = None
+    stop: int | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know, in sentences: every gap, and what had to be guessed."""
+        """What a user should know, in sentences: every gap, what had to be guessed, and what was left out."""
         return (*map(str, self.gaps), *self.guesses)
 
     @property
     def guesses(self) -> tuple[str, ...]:
-        """What had to be guessed about the whole file, in sentences."""
+        """What had to be guessed about the whole file, and which other files were left out, in sentences."""
         head = ("the header was damaged; its copy was used",) if self.head_was_damaged else ()
         end = () if self.length_known else ("the end of the file is lost; its length is that of the blocks found",)
-        return (*head, *end)
+        return (*head, *end, *self._others)
+
+    @property
+    def _others(self) -> tuple[str, ...]:
+        before = (f"parts of another file, in front of byte {self.start}, were left out",) if self.start else ()
+        return (*before, *((f"another file, from byte {self.stop} on, was left out",) if self.stop else ()))
 
 
 @dataclass(frozen=True)
@@ -78,8 +89,10 @@ def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Li
 
     Needs no index, finds the header by its copy, and puts blocks back in order. A lost block becomes silence on all
     channels, and a `lost` chunk records it. Where TAIL is lost, the length is that of HEAD if it knows it, else that
-    of the blocks found. Raises `UsageError` for a pipe, `ChecksumError` if both copies of the header are damaged,
-    `StructureError` if no block is intact, `UnsupportedFeature` for a file of a newer version.
+    of the blocks found. Of several files in one, the first with an intact header is saved, and nothing of the others.
+    Raises `UsageError` for a pipe, `NotDacz` for an empty file, `ChecksumError` if both copies of the header are
+    damaged, `StructureError` if no block is intact or those of two files cannot be told apart, `UnsupportedFeature`
+    for a file of a newer version.
     """
     if isinstance(source, (str, PathLike)):
         with open(source, "rb") as stream:
@@ -92,10 +105,12 @@ def salvage(source: BinaryIO | str | PathLike[str], target: BinaryIO, limits: Li
     plan = _plan(found, scanner.most_blocks(found.head))
     missing = _missing(found, plan)
     gaps = gaps_of(missing, found.head, plan.source_samples)
-    complete = not missing and plan.length_known
-    tail = _write(scanner, found, plan, missing, target, limits, keep_digest=complete)
+    whole = not missing and plan.length_known
+    tail = _write(scanner, found, plan, missing, target, limits, keep_digest=whole)
     kept = plan.blocks - sum(count for _, count in missing)
-    return SalvageReport(found.head, tail, kept, gaps, complete, plan.length_known, found.head_is_copy)
+    complete = whole and found.start is None and found.stop is None
+    known, is_copy = plan.length_known, found.head_is_copy
+    return SalvageReport(found.head, tail, kept, gaps, complete, known, is_copy, found.start, found.stop)
 
 
 def _plan(found: Found, most_blocks: int) -> _Plan:
