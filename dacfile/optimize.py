@@ -44,13 +44,21 @@ def saving(paths: Iterable[Path], prior: Prior) -> Saving:
 def own_prior(folder: Path, model_id: bytes) -> StoredPrior | None:
     """Return the newest prior of this model that the archive keeps, None if there is none that can be read."""
     place = folder / PRIOR_FOLDER
-    for path in sorted(place.glob("*" + PRIOR_SUFFIX), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    for path in sorted(place.glob("*" + PRIOR_SUFFIX), key=_changed, reverse=True):
         try:
             if read_metadata(path).get("model") == model_id.hex():
                 return load_prior(path)
-        except DaczError:
+        except (DaczError, OSError):
             continue
     return None
+
+
+def _changed(path: Path) -> int:
+    """Return when a file was changed last, ns; 0 for what is gone, as the target of a link may be."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def not_coded_with(paths: Sequence[Path], prior: Prior) -> list[Path]:

@@ -242,6 +242,15 @@ def test_the_exit_code_of_one_file_is_its_own(tones, dacz, monkeypatch):
         (tones / f"{files - 1:02}.wav.dacz").unlink()
 
 
+@pytest.mark.usefixtures("stub_entry", "learns_tables")
+def test_a_dangling_link_beside_an_archives_prior_is_passed_over(tones, dacz):
+    (tones / ".dacz").mkdir()
+    (tones / ".dacz" / "gone.prior.safetensors").symlink_to(tones / "nowhere")
+    assert dacz("optimize", tones, "--always").code == 0
+    assert dacz("verify", tones).code == 0
+    assert len({dacfile.open(path).head.prior_id for path in tones.glob("?*.dacz")} - {bytes(16)}) == 1
+
+
 def test_a_missing_model_is_told(tones, dacz, monkeypatch):
     from dacfile.errors import ModelNotFound
     from dacfile.model import store
