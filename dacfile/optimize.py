@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dacfile.atomic import AtomicFile
 from dacfile.container import Reader
 from dacfile.entropy import Prior, StoredPrior, load_prior
-from dacfile.entropy.files import prior_bytes, read_metadata
+from dacfile.entropy.files import read_metadata
 from dacfile.errors import DaczError
 from dacfile.folders import PRIOR_SUFFIX, user_folders
 from dacfile.installed import PRIOR_FOLDER
-from dacfile.priors import list_priors
+from dacfile.priors import keep_prior, list_priors
 from dacfile.recode import measure
 
 
@@ -88,6 +87,5 @@ def install(folder: Path, prior: StoredPrior) -> str:
     for place in (folder / PRIOR_FOLDER,) if installed else (*user_folders(), folder / PRIOR_FOLDER):
         target = place / (identity + PRIOR_SUFFIX)
         if not target.exists():
-            with AtomicFile(target) as stream:
-                stream.write(prior_bytes(prior))
+            keep_prior(prior, place)
     return str(target)

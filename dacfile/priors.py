@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dacfile.atomic import AtomicFile
 from dacfile.container import Head
-from dacfile.entropy import Prior, find_prior, load_prior, prior_files
+from dacfile.entropy import StoredPrior, find_prior, load_prior, prior_files
+from dacfile.entropy.files import prior_bytes
 from dacfile.errors import OutputExists, PriorNotFound, UsageError
 from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
 from dacfile.model.store import list_models
@@ -70,6 +71,14 @@ def add_prior(file: Path, name: str) -> PriorEntry:
     return next(entry for entry in list_priors() if entry.path == target)
 
 
+def keep_prior(prior: StoredPrior, folder: Path) -> Path:
+    """Write a prior, named by its id, into a folder, in place of a damaged copy too; return its path."""
+    target = folder / (prior.id.hex() + PRIOR_SUFFIX)
+    with AtomicFile(target, overwrite=True) as stream:
+        stream.write(prior_bytes(prior))
+    return target
+
+
 def remove_prior(name: str) -> PriorEntry:
     """Delete a prior from the user's store and return what it was.
 
@@ -85,7 +94,7 @@ def remove_prior(name: str) -> PriorEntry:
     return entry
 
 
-def named_prior(text: str) -> Prior:
+def named_prior(text: str) -> StoredPrior:
     """Return the prior with a name, an id of 32 hexadecimal digits, or of a file; text is tried in this order.
 
     Raises PriorNotFound or UnsafeWeights.
@@ -106,7 +115,7 @@ def _not_found(text: str, entries: list[PriorEntry]) -> PriorNotFound:
     return PriorNotFound(f"no prior is called {text!r}; installed are {names}")
 
 
-def bundled_prior(head: Head) -> Prior:
+def bundled_prior(head: Head) -> StoredPrior:
     """Return the package's prior for the model of a file. Raises PriorNotFound when there is none."""
     names = {entry.id.hex(): entry.name for entry in list_models()}
     model = head.model_id.hex()

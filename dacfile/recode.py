@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,29 +13,35 @@ import numpy as np
 
 from dacfile.blocks import CodedBlock, decode_codes, encode_layers, grouped, stored_channels
 from dacfile.container import CODED, CODER_RANGE, CODER_RAW, Block, Head, Reader, rewrite
-from dacfile.entropy import RAW_PRIOR_ID, Prior
+from dacfile.entropy import RAW_PRIOR_ID, Prior, StoredPrior
 from dacfile.entropy.coder import StoredLayer
 from dacfile.entropy.prior import check_covers
-from dacfile.errors import EntropyMismatch
+from dacfile.errors import EntropyMismatch, PriorNotFound, UnsafeWeights
 from dacfile.events import FileSkipped, ProgressCallback
+from dacfile.folders import user_folder
 from dacfile.installed import prior_of
 from dacfile.plan import Task
-from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, named_prior
+from dacfile.priors import BUNDLED_WORD, NONE_WORD, bundled_prior, keep_prior, named_prior
 from dacfile.repack import RecodeSettings, copy_mode, existing_output, refuse_itself
 from dacfile.runner import Outcome
 
+_keeping = threading.Lock()
 Checksums = list[tuple[int, ...]]  # codes_crc of all layers of a block, channel after channel
 
 
 class Recode:
-    """The action of recoding. Raises PriorNotFound or UnsafeWeights for a prior that cannot be had."""
+    """The action of recoding. Raises PriorNotFound or UnsafeWeights for a prior that cannot be had.
+
+    A prior that readers of an output would not find is added to the user's store first, so that no file is ever left,
+    or replaced by one, that nobody can read.
+    """
 
     def __init__(self, settings: RecodeSettings) -> None:
         self.settings = settings
         fixed = settings.prior in (BUNDLED_WORD, NONE_WORD)
         self._named = None if fixed else named_prior(settings.prior)
 
-    def prior_for(self, head: Head) -> Prior | None:
+    def prior_for(self, head: Head) -> StoredPrior | None:
         """Return the prior that a file shall have. Raises PriorNotFound, ModelMismatch."""
         prior = bundled_prior(head) if self.settings.prior == BUNDLED_WORD else self._named
         check_covers(prior, head, "the file")
@@ -56,12 +63,26 @@ class Recode:
         begin = time.monotonic()
         with Reader(task.source) as reader:
             head = reader.head
-        seconds = recode(task.source, stream, self.prior_for(head), progress)
+        prior = self.prior_for(head)
+        seconds = recode(task.source, stream, prior, progress)
         copy_mode(task.source, stream)
-        return Outcome(seconds, head.channels, time.monotonic() - begin)
+        notes = _keep_findable(prior, head, task.target)
+        return Outcome(seconds, head.channels, time.monotonic() - begin, notes)
 
     def after(self, task: Task, made: bool) -> None:
         """Nothing is left to do."""
+
+
+def _keep_findable(prior: StoredPrior | None, head: Head, target: Path) -> tuple[str, ...]:
+    """Add a prior to the user's store unless a reader of `target` finds it as things are; return what to tell."""
+    if prior is None:
+        return ()
+    with _keeping:
+        try:
+            prior_of(with_prior(head, prior), target)
+        except (PriorNotFound, UnsafeWeights):
+            return (f"it needs a prior that was not installed; added now: {keep_prior(prior, user_folder())}",)
+    return ()
 
 
 def recode(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from stub_codec import StubCodec
-from test_priors import codes_of, own_store, same, stub_entry  # noqa: F401
+from test_priors import codes_of, forget, own_store, same, stub_entry  # noqa: F401
 
 import dacfile
 from dacfile.entropy import load_prior
@@ -97,10 +97,11 @@ def learns_tables(monkeypatch):
 
 
 @pytest.mark.usefixtures("learns_tables", "stub_entry")
-def test_files_without_their_prior_or_damaged_are_told_at_the_end(tones, tmp_path, dacz):
+def test_files_without_their_prior_or_damaged_are_told_at_the_end(tones, own_store, tmp_path, dacz):  # noqa: F811
     lost = train_count_prior([dacfile.open(tones / "00.wav.dacz").codes()[0]], 64, 1, {"x": "y"})
     save_prior(lost, tmp_path / "lost.prior.safetensors")
     assert dacz("repack", tones / "03.wav.dacz", "--prior", tmp_path / "lost.prior.safetensors", "--in-place").code == 0
+    forget(own_store)
     (tones / "04.wav.dacz").write_bytes(b"no dacz file")
     kept = {name: (tones / f"{name}.wav.dacz").read_bytes() for name in ("03", "04")}
     done = dacz("optimize", tones, "--json", "--always")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def codes_of(folder: Path) -> dict[str, np.ndarray]:
 
 def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
     return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def forget(store: Path) -> None:
+    """Make this another machine: nothing is installed."""
+    shutil.rmtree(store)
+    installed._cached_prior.cache_clear()
 
 
 def prior_ids(folder: Path) -> set[bytes]:
@@ -141,8 +148,9 @@ def test_a_path_and_an_id_name_a_prior_too(archive, prior_file, tmp_path, dacz):
     assert prior_ids(tmp_path / "1") == prior_ids(tmp_path / "2") == {load_prior(prior_file).id}
 
 
-def test_a_missing_prior_says_which_and_what_to_do(archive, prior_file, tmp_path, dacz):
+def test_a_missing_prior_says_which_and_what_to_do(archive, prior_file, own_store, tmp_path, dacz):
     assert dacz("repack", archive / "a.wav.dacz", "--prior", prior_file, "-o", tmp_path / "out.dacz").code == 0
+    forget(own_store)
     for command in (["verify"], ["prior", "eval", "none"], ["repack", "--prior", "none", "--in-place"]):
         done = dacz(*command, tmp_path / "out.dacz")
         assert done.code == 5
@@ -269,10 +277,11 @@ def test_pieces_are_the_codes_of_the_file(archive, stub_entry, tmp_path, dacz):
     assert len({part.name for part in parts}) == len(parts) > 1
 
 
-def test_an_archive_may_keep_its_prior_in_a_folder_of_its_own(archive, prior_file, tmp_path, dacz):
+def test_an_archive_may_keep_its_prior_in_a_folder_of_its_own(archive, prior_file, own_store, tmp_path, dacz):
     """Readers look beside a file and above it; what else lies there does not matter."""
     target = tmp_path / "out" / "deep" / "er"
     assert dacz("repack", archive, "--prior", prior_file, "-o", target).code == 0
+    forget(own_store)
     assert dacz("verify", target).code == 2
     (tmp_path / "out" / ".dacz").mkdir()
     (tmp_path / "out" / ".dacz" / "junk.prior.safetensors").write_bytes(b"junk")
@@ -289,6 +298,38 @@ def test_an_archive_may_keep_its_prior_in_a_folder_of_its_own(archive, prior_fil
     assert prior_ids(target) == {bytes(16)}
 
 
+@pytest.mark.parametrize("options", [["--in-place"], ["-o", "out"]])
+def test_a_prior_that_readers_would_not_find_is_added_first(archive, prior_file, own_store, tmp_path, dacz, options):
+    before = codes_of(archive)
+    target = archive if options == ["--in-place"] else tmp_path / "out"
+    done = dacz("repack", archive, "--prior", prior_file, *options[:1], *([target] if len(options) > 1 else []))
+    kept = own_store / f"{load_prior(prior_file).id.hex()}.prior.safetensors"
+    assert (done.code, done.err, done.out.count(f"a prior that was not installed; added now: {kept}")) == (0, "", 1)
+    prior_file.unlink()
+    assert dacz("verify", target).code == 0
+    assert same(codes_of(target), before)
+    assert dacz("repack", target, "--prior", "none", "--in-place").code == 0
+
+
+def test_nothing_is_added_for_a_prior_that_lies_beside_the_output(archive, prior_file, own_store, tmp_path, dacz):
+    (archive / ".dacz").mkdir()
+    prior_file.rename(archive / ".dacz" / "own.prior.safetensors")
+    prior = archive / ".dacz" / "own.prior.safetensors"
+    assert dacz("repack", archive, "--prior", prior, "--in-place").code == 0
+    assert not own_store.exists()
+    assert dacz("repack", archive, "--prior", prior, "-o", tmp_path / "out").code == 0  # where it does not lie
+    assert len(list(own_store.iterdir())) == 1
+    shutil.rmtree(archive)
+    assert dacz("verify", tmp_path / "out").code == 0
+
+
+def test_no_file_is_replaced_when_its_prior_cannot_be_added(archive, prior_file, own_store, dacz):
+    own_store.write_text("no folder")
+    data = {path: path.read_bytes() for path in archive.glob("?*.dacz")}
+    assert dacz("repack", archive, "--prior", prior_file, "--in-place").code == 2
+    assert {path: path.read_bytes() for path in archive.glob("?*.dacz")} == data
+
+
 def flipped(data: bytes) -> bytes:
     """Another last byte: the tensors differ, the header with its id is intact."""
     return data[:-1] + bytes([data[-1] ^ 1])
@@ -297,6 +338,7 @@ def flipped(data: bytes) -> bytes:
 def test_a_damaged_copy_of_a_prior_hides_no_intact_one(archive, prior_file, own_store, tmp_path, dacz):
     assert dacz("repack", archive, "--prior", prior_file, "-o", tmp_path / "out").code == 0
     intact = prior_file.read_bytes()
+    forget(own_store)
     own_store.mkdir()
     (own_store / "a.prior.safetensors").write_bytes(flipped(intact))
     done = dacz("verify", tmp_path / "out" / "a.wav.dacz")

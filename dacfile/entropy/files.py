@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 from dacfile.entropy import counts, network
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.counts import CountPrior
-from dacfile.entropy.prior import Prior
 from dacfile.errors import PriorNotFound, UnsafeWeights
 from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folders
 from dacfile.safetensors_file import StoredTensor, write
@@ -105,7 +104,7 @@ def prior_files(folders: Iterable[Path] = ()) -> Iterator[tuple[Path, dict[str, 
                 continue
 
 
-def find_prior(prior_id: bytes, folders: Iterable[Path] = ()) -> Prior:
+def find_prior(prior_id: bytes, folders: Iterable[Path] = ()) -> StoredPrior:
     """Load the prior with this 16-byte id from `folders` or the installed ones.
 
     Raises PriorNotFound, or UnsafeWeights when all that claim to be this prior are damaged.
