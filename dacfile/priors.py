@@ -14,11 +14,10 @@ from dacfile.entropy import StoredPrior, find_prior, load_prior, prior_files
 from dacfile.entropy.files import prior_bytes
 from dacfile.errors import OutputExists, PriorNotFound, UsageError
 from dacfile.folders import BUNDLED, PRIOR_SUFFIX, user_folder
-from dacfile.model.store import list_models
+from dacfile.model.store import is_id, list_models
 
 BUNDLED_WORD, NONE_WORD = "bundled", "none"  # what `--prior` takes beside names, ids and paths
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ID = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,15 @@ def _entry(path: Path, metadata: Mapping[str, str]) -> PriorEntry | None:
 def add_prior(file: Path, name: str) -> PriorEntry:
     """Check a prior file and install it in the user's store.
 
-    Raises UsageError for names that are no file names, reserved or bundled, and without a store, OutputExists when the
-    name is taken, PriorNotFound (no such file) or UnsafeWeights (not a prior).
+    Raises UsageError for names that are no file names, reserved, bundled or like an id, and without a store,
+    OutputExists when the name is taken, PriorNotFound (no such file) or UnsafeWeights (not a prior).
     """
     if not _NAME.fullmatch(name) or name.endswith(PRIOR_SUFFIX):
         raise UsageError(f"{name!r} cannot be the name of a prior; use letters, digits, dots, dashes, underscores")
     if name in (BUNDLED_WORD, NONE_WORD) or (BUNDLED / (name + PRIOR_SUFFIX)).exists():
         raise UsageError(f"{name} is taken by the package; choose another name")
+    if is_id(name):
+        raise UsageError(f"{name} looks like the id of a prior; choose another name")
     target = user_folder() / (name + PRIOR_SUFFIX)
     if target.exists():
         raise OutputExists(f"a prior called {name} is installed already: {target}")
@@ -105,7 +106,7 @@ def named_prior(text: str) -> StoredPrior:
             return load_prior(entry.path)
     if text.endswith(PRIOR_SUFFIX) or Path(text).is_file():
         return load_prior(text)
-    if _ID.fullmatch(text):
+    if is_id(text):
         return find_prior(bytes.fromhex(text))
     raise _not_found(text, entries)
 

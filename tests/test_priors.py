@@ -91,7 +91,7 @@ def test_remove(prior_file, own_store, dacz):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("44k", 1), ("none", 1), ("bundled", 1), ("../x", 1), ("", 1), ("taken", 2)]
+    ("name", "code"), [("44k", 1), ("none", 1), ("bundled", 1), ("../x", 1), ("", 1), ("taken", 2), ("0aF9" * 8, 1)]
 )
 def test_names_that_cannot_be(prior_file, own_store, dacz, name, code):
     assert dacz("prior", "add", prior_file, "--name", "taken").code == 0

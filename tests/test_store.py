@@ -92,6 +92,13 @@ def test_names_must_be_file_names(name: str) -> None:
         store.target_for(name)
 
 
+@pytest.mark.parametrize("name", ["auto", "0" * 32, "0aF9" * 8])
+def test_names_that_mean_something_else_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="choose another name"):
+        store.target_for(name)
+    assert store.target_for(name + "x").name == f"{name}x.safetensors"
+
+
 def test_a_failed_add_leaves_nothing(folders: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     with pytest.raises(UnsafeWeights):

@@ -16,7 +16,9 @@ from dacfile.folders import BUNDLED, MODEL_SUFFIX, PRIOR_SUFFIX, user_folder, us
 from dacfile.model.facts import Facts
 from dacfile.model.native import CARD_KEYS, FORMAT, read_metadata
 
+RESERVED = "auto"  # what `--model` takes beside names, ids and paths
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ID = re.compile(r"[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def find(model: str | Path | bytes) -> ModelEntry:
     for entry in entries:
         if entry.name == model:
             return entry
-    if re.fullmatch(r"[0-9a-fA-F]{32}", model):
+    if is_id(model):
         return find_by_id(bytes.fromhex(model))
     if is_path(model):
         return read_entry(Path(model))
@@ -111,6 +113,11 @@ def find_by_id(model_id: bytes) -> ModelEntry:
     )
 
 
+def is_id(text: str) -> bool:
+    """Tell whether text has the form of an id, of a model or a prior: no name may, since names are looked up first."""
+    return _ID.fullmatch(text) is not None
+
+
 def is_path(model: str) -> bool:
     """Tell whether text means a file rather than a name."""
     return os.sep in model or model.endswith((MODEL_SUFFIX, ".pth", ".pt", ".bin"))
@@ -127,11 +134,15 @@ def _advice(name: str) -> str:
 def target_for(name: str, overwrite: bool = False) -> Path:
     """Return where a new model of this name goes in the user's store.
 
-    Raises UsageError for names that are no file names or are bundled, and without a store, OutputExists when the name
-    is taken.
+    Raises UsageError for names that are no file names, reserved, bundled or like an id, and without a store,
+    OutputExists when the name is taken.
     """
     if not _NAME.fullmatch(name) or name.endswith((MODEL_SUFFIX, ".prior")):
         raise UsageError(f"{name!r} cannot be the name of a model; use letters, digits, dots, dashes, underscores")
+    if name == RESERVED:
+        raise UsageError(f"{name} lets the program choose a model; choose another name")
+    if is_id(name):
+        raise UsageError(f"{name} looks like the id of a model; choose another name")
     if (BUNDLED / (name + MODEL_SUFFIX)).exists():
         raise UsageError(f"{name} is a bundled model; choose another name")
     path = user_folder() / (name + MODEL_SUFFIX)
