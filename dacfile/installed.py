@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dacfile.entropy import Prior, StoredPrior, find_prior, load_prior, prior_fi
 from dacfile.entropy.prior import covers
 from dacfile.errors import ModelMismatch, PriorNotFound, UnsafeWeights, UsageError
 from dacfile.folders import PRIOR_SUFFIX
+from dacfile.model.facts import HEAVIEST_BIT
 from dacfile.stream import check_model
 
 if TYPE_CHECKING:
@@ -99,10 +99,12 @@ class Codecs:
 def rdo_weight(wanted: float | None, prior: bool) -> float | None:
     """Return what a bit weighs when codes are chosen: what is wanted, None for the prior's own, nothing without prior.
 
-    Raises UsageError for a weight that is negative or no number, and for one of bits that no prior counts.
+    Raises UsageError for a weight that is negative, above `HEAVIEST_BIT` or no number, and for one of bits that no
+    prior counts.
     """
-    if wanted is not None and not 0 <= wanted < math.inf:
-        raise UsageError(f"a bit cannot weigh {wanted:g} when codes are chosen; 0 takes the nearest ones")
+    if wanted is not None and not 0 <= wanted <= HEAVIEST_BIT:
+        most = f"{HEAVIEST_BIT:,.0f}"
+        raise UsageError(f"a bit cannot weigh {wanted:g} when codes are chosen, but 0 (the nearest ones) to {most}")
     if wanted and not prior:
         raise UsageError("choosing codes by their bits (rdo) needs the prior that spends them: use one of both options")
     return wanted if prior else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,10 @@ def test_a_missing_source_leaves_no_folders(tmp_path):
     with pytest.raises(FileNotFoundError):
         dacfile.compress(tmp_path / "missing.wav", tmp_path / "made" / "up" / "x.dacz")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf"), 1001, 1e300])
+def test_a_bit_that_weighs_too_much_is_refused(song: Path, weight: float) -> None:
+    for call in (partial(dacfile.compress, song, model="16k"), partial(dacfile.load_codec, "16k")):
+        with pytest.raises(UsageError, match="cannot weigh"):
+            call(rdo=weight)

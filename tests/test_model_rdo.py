@@ -129,7 +129,8 @@ def test_a_codec_of_a_bundled_model_makes_smaller_files(noise, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "weight"), [("0.5", 0.5), ("0", 0.0), ("-1", 0.0), ("nan", 0.0), ("inf", 0.0), ("much", 0.0), (None, 0.0)]
+    ("text", "weight"),
+    [("0.5", 0.5), ("0", 0.0), ("-1", 0.0), ("nan", 0.0), ("inf", 0.0), ("1e300", 0.0), ("much", 0.0), (None, 0.0)],
 )
 def test_a_prior_says_what_its_model_was_trained_with(text, weight):
     prior = random_prior(SIZES)

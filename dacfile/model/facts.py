@@ -10,6 +10,9 @@ from dacfile.limits import DEFAULT_LIMITS
 
 # Stands for the number of a coded channel that is the side of a mid, coded channel 0.
 SIDE = -1
+# What a bit may weigh when codes are chosen (`dacfile.model.rdo`): from there on nothing but bits counts anyway, and
+# far beyond it float32 overflows.
+HEAVIEST_BIT = 1_000.0
 
 
 @dataclass(frozen=True)

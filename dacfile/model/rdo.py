@@ -19,6 +19,7 @@ from dacfile.entropy import Prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.network import LIMIT, STATE_SHIFT, UNIT, Layer
 from dacfile.model import products_cpu
+from dacfile.model.facts import HEAVIEST_BIT
 from dacfile.model.lapped_quantizer import Chooser, Stage, largest
 from dacfile.model.products_cpu import Product, Step
 
@@ -139,12 +140,12 @@ class RdoChoice:
 
 
 def suggested_weight(prior: Prior | None) -> float:
-    """Return the weight that a prior names for its model, 0 if it names none."""
+    """Return the weight that a prior names for its model, 0 if it names none that can be."""
     try:
         weight = float(prior.info.get(WEIGHT_KEY, 0)) if prior else 0.0
     except ValueError:
         return 0.0
-    return weight if 0 < weight < math.inf else 0.0
+    return weight if 0 < weight <= HEAVIEST_BIT else 0.0
 
 
 def spacing(codebook: Tensor) -> float:
