@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dacfile.arguments import whole
 from dacfile.device import (
     IN_FLIGHT,
     LARGEST_BATCH,
@@ -34,7 +35,7 @@ from dacfile.model.lapped import Lapped
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.model.refine import RDO_FACTOR, Refined
 from dacfile.stream import StreamDecoder, StreamEncoder
-from dacfile.windows import ABSENT
+from dacfile.windows import ABSENT, check_floating
 
 __all__ = ["Codec", "StreamDecoder", "StreamEncoder", "load_codec"]
 
@@ -112,20 +113,25 @@ class Codec:
     def encode(self, audio: np.ndarray, rate: int | None = None) -> np.ndarray:
         """Encode samples float32 [samples, channels] (or [samples] for mono) to codes uint16 [channels, K, T].
 
-        Neither gain nor mid/side is applied. Raises UsageError when `rate` is given and is not the model's.
+        Other floating-point types are converted. Neither gain nor mid/side is applied. Raises UsageError when `rate` is
+        given and is not the model's, and for samples that are no floating-point numbers, not finite, or no channel.
         """
         if rate is not None and rate != self.rate:
             raise UsageError(f"audio at {rate} Hz for a model at {self.rate} Hz; resample it first")
-        audio = audio[:, None] if audio.ndim == 1 else audio
-        encoder = StreamEncoder(self, audio.shape[1])
-        return np.concatenate([encoder.push(audio), encoder.finish()], axis=-1)
+        samples = as_samples(audio)
+        encoder = StreamEncoder(self, samples.shape[1])
+        return np.concatenate([encoder.push(samples), encoder.finish()], axis=-1)
 
     def decode(self, codes: np.ndarray, samples: int | None = None) -> np.ndarray:
         """Decode codes uint16 [channels, n, T], n <= K, to float32 [samples, channels] at `rate`.
 
-        Without `samples` everything that the codes give is returned, T * hop - tail samples.
+        Other integers are converted; 65,535 stands for a code that is left out. Without `samples` everything that the
+        codes give is returned, T * hop - tail samples. Raises UsageError for codes that the model does not have.
         """
-        decoder = StreamDecoder(self, codes.shape[0], samples)
+        codes = np.asarray(codes)
+        if codes.ndim != 3 or not len(codes):
+            raise UsageError(f"codes of shape {codes.shape}; they have to be [channels, codebooks, frames]")
+        decoder = StreamDecoder(self, len(codes), None if samples is None else whole(samples, "samples"))
         return np.concatenate([decoder.push(codes), decoder.finish()])
 
     def encode_windows(self, x: np.ndarray) -> np.ndarray:
@@ -181,6 +187,21 @@ class Codec:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return cuda_products(tf32=self.precision == "tf32") if self.device.type == "cuda" else nullcontext()
+
+
+def as_samples(audio: np.ndarray) -> np.ndarray:
+    """Return samples [n, C], or [n], of any floating-point type as finite float32 [n, C]. Raises UsageError."""
+    # Only here, not in the streams: what compression pushes is known to be finite, and looking again takes time.
+    audio = np.asarray(audio)
+    audio = audio[:, None] if audio.ndim == 1 else audio
+    if audio.ndim != 2 or not audio.shape[1]:
+        raise UsageError(f"samples of shape {audio.shape}; they have to be [samples, channels], or [samples] for mono")
+    check_floating(audio)
+    with np.errstate(over="ignore"):  # becomes infinity, which is told
+        samples = audio.astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise UsageError("samples that are NaN, infinite or beyond float32 cannot be encoded")
+    return samples
 
 
 def fastest(model: Model, device: torch.device, precision: str) -> Model:

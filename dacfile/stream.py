@@ -9,7 +9,7 @@ import numpy as np
 
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.model.facts import Facts
-from dacfile.windows import DecodeBuffer, DecodeJob, EncodeBuffer, EncodeJob
+from dacfile.windows import DecodeBuffer, DecodeJob, EncodeBuffer, EncodeJob, check_floating
 
 if TYPE_CHECKING:
     from dacfile.container import Head
@@ -117,6 +117,7 @@ class StreamEncoder:
         """Add samples float32 [n, C]; return the codes that are ready, uint16 [C, K, t] with t >= 0."""
         if samples.ndim != 2 or samples.shape[1] != self.channels:
             raise UsageError(f"samples of shape {samples.shape} for an encoder of {self.channels} channels")
+        check_floating(samples)
         return self._run(self._buffer.push(samples))
 
     def finish(self) -> np.ndarray:

@@ -218,7 +218,22 @@ def _all_layers(codes: np.ndarray, codebooks: int) -> np.ndarray:
     missing = codebooks - codes.shape[1]
     if missing < 0:
         raise UsageError(f"codes of {codes.shape[1]} codebooks for a model of {codebooks}")
-    return np.pad(np.asarray(codes, np.uint16), ((0, 0), (0, missing), (0, 0)), constant_values=ABSENT)
+    return np.pad(_as_codes(codes), ((0, 0), (0, missing), (0, 0)), constant_values=ABSENT)
+
+
+def _as_codes(codes: np.ndarray) -> np.ndarray:
+    """Return integers of any type as uint16; only other types than that can hold what would become another code."""
+    if codes.dtype.kind not in "iu":
+        raise UsageError(f"codes have to be integers, uint16 at best, not {codes.dtype}")
+    if codes.dtype != np.uint16 and codes.size and not (codes.min() >= 0 and codes.max() <= ABSENT):
+        raise UsageError(f"codes from {codes.min()} to {codes.max()}: they have to be 0 to {ABSENT:,}")
+    return np.asarray(codes, np.uint16)
+
+
+def check_floating(samples: np.ndarray) -> None:
+    """Raise UsageError unless samples are floating-point numbers: of others nobody knows how large they can be."""
+    if samples.dtype.kind != "f":
+        raise UsageError(f"samples have to be floating-point numbers, -1 to 1 at full scale, not {samples.dtype}")
 
 
 def _without_empty_layers(codes: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from dacfile.arguments import whole
 from dacfile.errors import ModelMismatch, UsageError
 from dacfile.limits import DEFAULT_LIMITS
 
@@ -88,8 +89,8 @@ class Facts:
 
 
 def check_refinable(passes: int, facts: Facts) -> None:
-    """Raise UsageError for passes of refinement that a model of this architecture cannot do, or for fewer than 0."""
-    if passes < 0:
+    """Raise UsageError for passes of refinement that this architecture cannot do, and unless they are 0, 1, 2 ..."""
+    if whole(passes, "refine") < 0:
         raise UsageError(f"codes cannot be refined in {passes} passes")
     if passes and facts.architecture != "lapped":
         raise UsageError(f"only the codes of lapped models can be refined, not those of {facts.architecture}")
