@@ -142,7 +142,7 @@ def write(
     gains = None if gains_db is None else tuple(gains_db)
     origin = Origin(samples, rate, gains, mid_side, tuple(tags))
     with AtomicFile(Path(path), overwrite=overwrite) as stream:
-        write_codes(codes, stream, codec, default_prior(codec.name, codec.id) if prior else None, origin)
+        write_codes(np.asarray(codes), stream, codec, default_prior(codec.name, codec.id) if prior else None, origin)
     return Path(path)
 
 

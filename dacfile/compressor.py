@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dacfile.arguments import whole
 from dacfile.audio.files import AudioReader, Source, SourceInfo
 from dacfile.audio.stereo import ChannelPlan, Levels, check_stereo, plan_channels
 from dacfile.blocks import BlockMaker, Silence
@@ -108,7 +109,7 @@ def choose_depth(levels: Levels, facts: Facts, options: CompressOptions) -> int:
 
 def check_codebooks(options: CompressOptions, facts: Facts) -> None:
     """Raise UsageError when a number of codebooks is asked for that the model does not have."""
-    if options.codebooks is not None and not 1 <= options.codebooks <= facts.codebooks:
+    if options.codebooks is not None and not 1 <= whole(options.codebooks, "codebooks") <= facts.codebooks:
         raise UsageError(f"{options.codebooks} codebooks: this model has 1 to {facts.codebooks}")
 
 

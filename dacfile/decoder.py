@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dacfile.arguments import whole
 from dacfile.audio.resample import Resampler, range_for, resampled_length
 from dacfile.audio.stereo import restore
 from dacfile.blocks import CodedBlock, decode_codes
@@ -67,7 +68,7 @@ class Decoder:
         self, reader: Reader, codec: WindowCodec, prior: Prior | None = None, codebooks: int | None = None
     ) -> None:
         check_model(reader.head, codec)
-        if codebooks is not None and not 1 <= codebooks <= reader.head.codebooks:
+        if codebooks is not None and not 1 <= whole(codebooks, "codebooks") <= reader.head.codebooks:
             raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
         self.reader, self.head = reader, reader.head
         self._mid_side = self.head.transform == TRANSFORM_MID_SIDE

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dacfile.arguments import whole
 from dacfile.blocks import decode_codes
 from dacfile.container import SAME, Head, Picture, Reader
 from dacfile.errors import UsageError
@@ -108,7 +109,7 @@ class DaczFile:
         """
         from dacfile.installed import prior_of
 
-        layers = self.head.codebooks if codebooks is None else codebooks
+        layers = self.head.codebooks if codebooks is None else whole(codebooks, "codebooks")
         if not 1 <= layers <= self.head.codebooks:
             raise UsageError(f"{layers} codebooks: this file has 1 to {self.head.codebooks}")
         first, end = self._frame_range(start, stop)

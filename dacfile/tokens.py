@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dacfile.arguments import whole
 from dacfile.audio.files import SourceInfo
 from dacfile.audio.resample import resampled_length
 from dacfile.audio.stereo import GAIN_MAX, GAIN_MIN, GAIN_STEPS, ChannelPlan
@@ -61,8 +62,10 @@ def check_codes(codes: np.ndarray, facts: Facts) -> None:
     if codes.ndim != 3 or codes.dtype != np.uint16:
         raise UsageError(f"codes must be uint16 [channels, codebooks, frames], not {codes.dtype} {codes.shape}")
     channels, layers, _ = codes.shape
-    if not 1 <= channels <= DEFAULT_LIMITS.channels or not 1 <= layers <= facts.codebooks:
-        raise UsageError(f"{channels} channels of {layers} codebooks: this model has {facts.codebooks}")
+    if not 1 <= channels <= DEFAULT_LIMITS.channels:
+        raise UsageError(f"{channels} channels: a file has 1 to {DEFAULT_LIMITS.channels}")
+    if not 1 <= layers <= facts.codebooks:
+        raise UsageError(f"{layers} codebooks: this model has {facts.codebooks}")
     wrong = (codes >= facts.codebook_size) & (codes != ABSENT)
     if wrong.any():
         raise UsageError(f"the code {codes[wrong][0]}: this model has 0 to {facts.codebook_size - 1}")
@@ -98,28 +101,37 @@ def head_of(codes: np.ndarray, codec: WindowCodec, prior: Prior | None, origin: 
     """Return the HEAD of a file of these codes. Raises UsageError when they are not as long as their sound."""
     facts, channels = codec.facts, len(codes)
     samples = sound_length(codes.shape[-1], facts, origin)
-    info = SourceInfo("", origin.rate or facts.rate, channels, samples, "", "", 0, origin.tags, 0)
+    info = SourceInfo("", sound_rate(facts, origin), channels, samples, "", "", 0, origin.tags, 0)
     layers = tuple((codes != ABSENT).any(2).sum(1).tolist())
     plan = ChannelPlan(origin.mid_side, gain_steps(channels, origin), layers, (False,) * channels)
     return make_head(codec, prior, info, samples, plan, CompressOptions())
 
 
+def sound_rate(facts: Facts, origin: Origin) -> int:
+    """Return the source's rate, Hz. Raises UsageError for one that no file can name."""
+    rate = facts.rate if origin.rate is None else whole(origin.rate, "rate")
+    if not 1 <= rate <= DEFAULT_LIMITS.rate:
+        raise UsageError(f"a rate of {rate:,} Hz: a file holds 1 to {DEFAULT_LIMITS.rate:,} Hz")
+    return rate
+
+
 def sound_length(frames: int, facts: Facts, origin: Origin) -> int:
     """Return the samples per channel at the source's rate. Raises UsageError when they need more or fewer frames."""
-    rate = origin.rate or facts.rate
+    rate = sound_rate(facts, origin)
     if origin.samples is None:
         return facts.decoded(frames) * rate // facts.rate
-    needed = facts.frames(resampled_length(origin.samples, rate, facts.rate))
-    if needed != frames:
-        raise UsageError(f"{origin.samples} samples at {rate} Hz have {needed} frames of codes, not {frames}")
-    return origin.samples
+    samples = whole(origin.samples, "samples")
+    needed = facts.frames(resampled_length(samples, rate, facts.rate))
+    if needed != frames or samples < 0:
+        raise UsageError(f"{samples} samples at {rate} Hz have {needed} frames of codes, not {frames}")
+    return samples
 
 
 def gain_steps(channels: int, origin: Origin) -> tuple[int, ...]:
     """Return the gains in 1/256 dB. Raises UsageError for gains that no file holds, or not one for each channel."""
     if origin.mid_side and channels < 2:
         raise UsageError("mid and side are two channels")
-    gains = origin.gains_db or (0.0,) * channels
+    gains = (0.0,) * channels if origin.gains_db is None else origin.gains_db
     if len(gains) != channels:
         raise UsageError(f"{len(gains)} gains for {channels} channels")
     for gain in gains:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,10 +136,30 @@ def test_codes_of_several_blocks_and_of_equal_and_silent_channels(tmp_path: Path
         np.testing.assert_array_equal(file.codes(19.9, 40.1), codes[..., 9950:20_050])
 
 
-@pytest.mark.parametrize(("start", "codebooks"), [(-1, None), (float("nan"), None), (0, 0), (0, 4)])
-def test_codes_that_make_no_sense(packed: Path, start: float, codebooks: int | None) -> None:
+@pytest.mark.parametrize(("start", "codebooks"), [(-1, None), (float("nan"), None), (0, 0), (0, 4), (0, 2.5), (0, "2")])
+def test_codes_that_make_no_sense(packed: Path, start: float, codebooks: Any) -> None:
     with dacfile.open(packed) as file, pytest.raises(UsageError):
         file.codes(start, codebooks=codebooks)
+
+
+def test_codebooks_are_a_whole_number_everywhere(song: Path, packed: Path, tmp_path: Path) -> None:
+    some: Any = 2.5
+    for call in (
+        lambda: dacfile.read(packed, codebooks=some, codec=StubCodec()),
+        lambda: dacfile.decompress(packed, tmp_path / "x.wav", codebooks=some, codec=StubCodec()),
+        lambda: dacfile.compress(song, tmp_path / "x.dacz", codebooks=some, codec=StubCodec()),
+    ):
+        with pytest.raises(UsageError, match=r"codebooks: 2\.5 is not a whole number"):
+            call()
+
+
+def test_a_closed_file_says_so(packed: Path) -> None:
+    file = dacfile.open(packed)
+    file.close()
+    for call in (file.codes, lambda: list(file.blocks(codec=StubCodec()))):
+        with pytest.raises(UsageError, match="closed"):
+            call()
+    assert file.channels == 2
 
 
 def test_verify(song: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

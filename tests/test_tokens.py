@@ -76,7 +76,17 @@ def test_layers_may_be_left_out_and_channels_silent_block_by_block(tmp_path: Pat
         (random_codes().astype(np.int64), {}, "uint16"),
         (random_codes()[0], {}, "frames"),
         (random_codes(layers=4), {}, "this model has 3"),
+        (random_codes().tolist(), {}, "uint16"),
+        (random_codes(300, 1, 1), {}, "300 channels: a file has 1 to 255"),
+        (random_codes(0), {}, "0 channels"),
         (random_codes() + np.uint16(1), {}, "the code 64"),
+        (random_codes(), {"samples": 700.0 * HOP - 3}, "samples: 11197.0 is not a whole number"),
+        (random_codes(frames=0), {"samples": -5}, "-5 samples"),
+        (random_codes(), {"rate": 44100.0}, "rate: 44100.0 is not a whole number"),
+        (random_codes(), {"rate": 0}, "a rate of 0 Hz"),
+        (random_codes(), {"rate": -1}, "a rate of -1 Hz"),
+        (random_codes(), {"rate": 1_000_000}, "a rate of 1,000,000 Hz"),
+        (random_codes(), {"gains_db": []}, "0 gains for 2"),
         (random_codes(), {"samples": 700 * HOP}, "frames of codes, not 700"),
         (random_codes(), {"gains_db": [0.0]}, "1 gains for 2"),
         (random_codes(1), {"mid_side": True}, "two channels"),
@@ -101,6 +111,13 @@ def test_holes_are_refused(tmp_path: Path) -> None:
     for codes in (hole, upside_down):
         with pytest.raises(UsageError, match="missing within a block"):
             dacfile.write(tmp_path / "tokens.dacz", codes, CODEC)
+
+
+def test_whole_numbers_may_be_those_of_numpy(tmp_path: Path) -> None:
+    samples, rate = np.int64(CODEC.facts.decoded(700)), np.uint32(RATE)
+    path = dacfile.write(tmp_path / "tokens.dacz", random_codes(), CODEC, samples=samples, rate=rate)
+    with dacfile.open(path) as file:
+        assert (file.samples, file.rate) == (samples, rate)
 
 
 def test_files_are_not_replaced_unless_told(tmp_path: Path) -> None:

@@ -91,8 +91,10 @@ class Reader:
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks in order, and check the whole file: every CRC, the order, TAIL and the SHA-256.
 
-        Take no block for good before the iterator has ended without an error. The index is not used.
+        Take no block for good before the iterator has ended without an error. The index is not used. Raises
+        `UsageError` for a file that was closed, or a pipe that was read already.
         """
+        self._check_open()
         walk, self._walk = self._walk, None
         if self._source.seekable:
             self._source.seek(0)
@@ -110,9 +112,10 @@ class Reader:
     def block(self, number: int) -> Block:
         """Return block `number` by the index, or by a scan where there is none.
 
-        Raises `UsageError` for a number that is not there or a pipe; `StructureError` or `ChecksumError` also where
-        the index does not lead to the block: `blocks` may still work.
+        Raises `UsageError` for a number that is not there, a pipe or a closed file; `StructureError` or `ChecksumError`
+        also where the index does not lead to the block: `blocks` may still work.
         """
+        self._check_open()
         if not self._source.seekable:
             raise UsageError("blocks of a pipe can only be read in order")
         if not 0 <= number < self.block_count:
@@ -125,6 +128,10 @@ class Reader:
         if block.sequence != number or block.last != (number == self.block_count - 1):
             raise StructureError(f"block {block.sequence} at byte {offset}, where block {number} has to be")
         return block
+
+    def _check_open(self) -> None:
+        if self._owned is not None and self._owned.closed:
+            raise UsageError("the file was closed")
 
     def _known_tail(self) -> wire.Tail:
         if self.tail is None:
