@@ -79,12 +79,13 @@ BUNDLED_44K = TrainingConfig(
 )
 BUNDLED_24K = TrainingConfig(
     LappedConfig(rate=24000, hop=320, codebooks=32, split=100),
-    steps=7100,
-    decay_share=0.5,
+    steps=12300,
+    decay_share=0.4,
     stft_weight=5.0,
     loudness_weight=5.0,
     similarity_weight=15.0,
     quantizer_dropout=0.4,
+    rdo_weight=0.5,
 )
 BUNDLED_16K = TrainingConfig(
     LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
@@ -101,7 +102,7 @@ CONFIGS = {
     "44k": BUNDLED_44K,
     "44k-decoder": decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0),
     "24k": BUNDLED_24K,
-    "24k-decoder": decoder_alone(BUNDLED_24K, 1500, stft_weight=8.0, loudness_weight=5.0),
+    "24k-decoder": decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0),
     "16k": BUNDLED_16K,
     "16k-decoder": decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0),
 }
