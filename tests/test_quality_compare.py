@@ -67,6 +67,15 @@ def test_what_is_no_copy_is_one_line_and_the_others_are_compared(
     assert "has 1 channels, the reference has 2" in errors[0]
 
 
+def test_json_has_an_object_for_what_fails_too(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = source.with_name("missing.wav")
+    assert run(["compare", "--json", str(source), str(missing), str(source)]) == 2
+    captured = capsys.readouterr()
+    failed, good = map(json.loads, captured.out.splitlines())
+    assert (failed["path"], failed["ok"], good["ok"]) == (str(missing), False, True)
+    assert captured.err.count("\n") == 1
+
+
 def test_a_silent_source_has_scores_that_json_can_hold(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     silence = write(source.with_name("silence.wav"), np.zeros((RATE, 2)))
     assert run(["compare", "--json", str(silence), str(silence)]) == 0

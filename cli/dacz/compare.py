@@ -52,7 +52,7 @@ def command(
         try:
             results.append(_compare(path, audio, rate, subtype, metrics))
         except (DaczError, OSError) as error:
-            complain_about(path, error, codes)
+            complain_about(path, error, codes, as_json)
             continue
         if as_json:
             print(json.dumps(_finite(results[-1])))
@@ -69,6 +69,7 @@ def _compare(path: Path, audio: np.ndarray, rate: int, subtype: str, metrics: tu
     file_bytes = path.stat().st_size
     return {
         "path": str(path),
+        "ok": True,
         "bytes": file_bytes,
         "bits_per_second": file_bytes * 8 * rate / len(audio),
         "delay": pair.delay,
