@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 from typing import BinaryIO
 
-MAX_CHUNKS = 1_000
+from dacfile.audio.chunks import chunks
 
 
 def write_lengths(stream: BinaryIO, frames: int, frame_bytes: int) -> None:
@@ -17,7 +16,7 @@ def write_lengths(stream: BinaryIO, frames: int, frame_bytes: int) -> None:
     left of the longer header that it wrote first.
     """
     length = 8 + frames * frame_bytes
-    for offset, kind in list(_chunks(stream)):
+    for offset, kind, _ in list(chunks(stream, 12, ">")):
         if kind == b"COMM":
             stream.seek(offset + 10)
             stream.write(struct.pack(">I", frames))
@@ -38,16 +37,3 @@ def _end_at(stream: BinaryIO, offset: int, length: int) -> None:
         stream.write(b"\0")
     stream.seek(4)
     stream.write(struct.pack(">I", end + length % 2 - 8))
-
-
-def _chunks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield place and name of the chunks."""
-    offset = 12
-    for _ in range(MAX_CHUNKS):
-        stream.seek(offset)
-        head = stream.read(8)
-        if len(head) < 8:
-            return
-        kind, length = struct.unpack(">4sI", head)
-        yield offset, kind
-        offset += 8 + length + length % 2

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dacfile.audio.chunks import chunks
 from dacfile.audio.view import View
 
 EXTENSIBLE = 0xFFFE  # wFormatTag of a `fmt ` chunk that carries a channel mask
-MAX_CHUNKS = 1_000  # before `data`; real files have a handful
 UNKNOWN = (0xFFFFFFFF, (1 << 64) - 1)  # what programs that cannot seek back leave as the length of `data`; or 0
 NEAR = 1 << 16  # such programs also take what is so little below 2 or 4 GiB
 LARGEST = 0xFFFFFFFE  # what a RIFF length can say
@@ -77,7 +76,7 @@ def write_channel_mask(stream: BinaryIO, channel_mask: int) -> None:
 
 def _walk(stream: BinaryIO, file_bytes: int, is_rf64: bool) -> WaveHeader:
     mask, mask_offset, sizes_offset, long_bytes = 0, None, None, 0
-    for offset, kind, length in _chunks(stream, 12):
+    for offset, kind, length in chunks(stream, 12, "<"):
         if kind == b"data":
             if sizes_offset and (long_bytes or length == UNKNOWN[0]):  # which here stands for "see ds64"
                 declared = long_bytes
@@ -97,18 +96,6 @@ def _walk(stream: BinaryIO, file_bytes: int, is_rf64: bool) -> WaveHeader:
     return WaveHeader(mask, mask_offset, is_rf64=is_rf64)
 
 
-def _chunks(stream: BinaryIO, offset: int) -> Iterator[tuple[int, bytes, int]]:
-    """Yield place, name and length of the chunks from `offset` on; the stream is at the content of each."""
-    for _ in range(MAX_CHUNKS):
-        stream.seek(offset)
-        head = stream.read(8)
-        if len(head) < 8:
-            return
-        length = struct.unpack("<I", head[4:])[0]
-        yield offset, head[:4], length
-        offset += 8 + length + length % 2
-
-
 def _sample_bytes(stream: BinaryIO, offset: int, declared: int, file_bytes: int, is_rf64: bool) -> int:
     """Return how many bytes of samples there are, by what follows them where the declared length can be false."""
     present = file_bytes - offset
@@ -126,7 +113,7 @@ def _sample_bytes(stream: BinaryIO, offset: int, declared: int, file_bytes: int,
 def _ends_in_chunks(stream: BinaryIO, offset: int, file_bytes: int) -> bool:
     """Say whether from `offset` to the end of the file there are chunks alone; samples would hardly look like them."""
     offset += offset % 2
-    for place, kind, length in _chunks(stream, offset):
+    for place, kind, length in chunks(stream, offset, "<"):
         if not all(0x20 <= letter < 0x7F for letter in kind):
             return False
         offset = place + 8 + length
