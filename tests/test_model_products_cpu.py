@@ -23,7 +23,7 @@ def test_products_of_whole_numbers_are_exact(shape):
     assert torch.equal(products_cpu.whole(weight)(x), (x.double() @ weight.double().T).float())
 
 
-@pytest.mark.parametrize("power", [0, -5, -25])
+@pytest.mark.parametrize("power", [0, 3, -5, -25])
 def test_whole_numbers_times_a_power_of_two_are_found(power):
     weight = torch.tensor([[-128.0, 127], [1, 0]]) * 2.0**power
     numbers, unit = products_cpu.whole_numbers(weight)

@@ -6,6 +6,7 @@ Measured for 576 rows from 128 to 1,024 numbers on one core of an Intel Xeon wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -16,7 +17,6 @@ from torch.nn import functional as F
 Step = Callable[[Tensor], Tensor]  # [.., in] -> [.., out]
 Product = Callable[[Tensor, Tensor | None], Step]  # weight [out, in] and bias [out] -> the linear map
 ROWS = 576  # rows for which the weights are laid out; any other number works as well
-MOST_HALVINGS = 40  # of the weights of a network prior, whose exponents are at most 20
 
 
 def is_supported() -> bool:
@@ -60,12 +60,14 @@ def whole(weight: Tensor, bias: Tensor | None = None) -> Step:
 
 
 def whole_numbers(weight: Tensor) -> tuple[Tensor, float]:
-    """Return int8 numbers and a power of two, at most 1, that make `weight`. Raises ValueError when there are none."""
-    for halvings in range(MOST_HALVINGS):
-        numbers = weight * 2.0**halvings
-        if torch.equal(numbers, numbers.round()) and numbers.min() >= -128 and numbers.max() <= 127:
-            return numbers.to(torch.int8), 0.5**halvings
-    raise ValueError("not whole numbers of 8 bits times a power of two")
+    """Return int8 numbers and a power of two whose product is `weight`. Raises ValueError when there are none."""
+    # The least unit that leaves them 8 bits: whole in any larger one, they are whole in this.
+    largest = max(float(weight.max()) / 127, float(weight.min()) / -128)
+    unit = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
+    numbers = weight / unit
+    if not torch.equal(numbers, numbers.round()):
+        raise ValueError("not whole numbers of 8 bits times a power of two")
+    return numbers.to(torch.int8), unit
 
 
 @cache
