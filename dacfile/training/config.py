@@ -102,7 +102,11 @@ CONFIGS = {
     "44k": BUNDLED_44K,
     "44k-decoder": decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0),
     "24k": BUNDLED_24K,
-    "24k-decoder": decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0),
+    "24k-decoder": replace(
+        decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0
+    ),
     "16k": BUNDLED_16K,
-    "16k-decoder": decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0),
+    "16k-decoder": replace(
+        decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0
+    ),
 }
