@@ -40,6 +40,7 @@ def compress(
     prior: bool = True,
     rdo: float | None = None,
     refine: int = 0,
+    fast: bool = False,
     overwrite: bool = False,
     codec: WindowCodec | None = None,
 ) -> Path:
@@ -49,8 +50,9 @@ def compress(
     "ms"; without `prior` codes are stored raw. `rdo` >= 0 is what a bit weighs against distortion as codes are chosen,
     1 being the weight of an ideal quantiser at high rate (`dacfile.model.rdo`); 0 takes the nearest codes, None the
     weight that the prior names. `refine` is in how many passes codes are improved (`dacfile.model.refine`): better
-    sound, about the same size, slower by far. `codec` (as `load_codec` returns it) replaces model, device, precision,
-    rdo and refine. The output is complete or absent. Raises DaczError, of which OutputExists when it is
+    sound, about the same size, slower by far; `fast` leaves out the second look at what codes decode to
+    (`dacfile.model.look`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo, refine and
+    fast. The output is complete or absent. Raises DaczError, of which OutputExists when it is
     there already and `overwrite` is false, UsageError when it is the source itself, and OSError.
     """
     path = Path(source)
@@ -59,7 +61,8 @@ def compress(
     options = CompressOptions(codebooks, bitrate, stereo)
     with AtomicFile(output, overwrite=overwrite) as stream:
         if codec is None:
-            codec = _codecs(device, precision, rdo_weight(rdo, prior), refine).for_source(model, lambda: rate_of(path))
+            codecs = _codecs(device, precision, rdo_weight(rdo, prior), refine, fast)
+            codec = codecs.for_source(model, lambda: rate_of(path))
         found = default_prior(codec.name, codec.id) if prior else None
         compress_file(path, stream, codec, found, options)
     return output
@@ -182,14 +185,15 @@ def load_codec(
     precision: str = "auto",
     rdo: float | None = None,
     refine: int = 0,
+    fast: bool = False,
 ) -> Codec:
     """Load a model by name, id or weights file, ready to encode and decode arrays; imports torch.
 
-    `rdo` and `refine` as in `compress`.
+    `rdo`, `refine` and `fast` as in `compress`.
     """
     from dacfile.codec import load_codec as load
 
-    codec = load(model, device, precision, refine)
+    codec = load(model, device, precision, refine, fast)
     codec.set_rdo(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
 
@@ -210,7 +214,7 @@ def _audio_path(path: Path, wanted: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _codecs(device: str, precision: str, rdo: float | None = None, refine: int = 0) -> Codecs:
+def _codecs(device: str, precision: str, rdo: float | None = None, refine: int = 0, fast: bool = False) -> Codecs:
     from dacfile.installed import Codecs
 
-    return Codecs(device, precision, rdo=rdo, refine=refine)
+    return Codecs(device, precision, rdo=rdo, refine=refine, fast=fast)

@@ -47,7 +47,7 @@ class Codec:
     unless it is given. It is halved, and stays so, when the device runs out of memory. The codes of a window do not
     depend on the batch it is in, up to float rounding. `in_flight` is how many threads gain from using the device at
     the same time. `refine` is in how many passes codes are improved (`dacfile.model.refine`); raises UsageError for
-    models that cannot do it.
+    models that cannot do it. `fast` leaves out the second look at what codes decode to (`dacfile.model.look`).
     """
 
     def __init__(
@@ -59,7 +59,10 @@ class Codec:
         precision: str = "auto",
         batch: int = 0,
         refine: int = 0,
+        fast: bool = False,
     ) -> None:
+        if fast and isinstance(model, Lapped):
+            model.look = None
         self.model = model.to(resolve_device(device)).eval().requires_grad_(False)
         # With its number: what "cuda" alone means is for every thread to choose.
         self.device = next(self.model.parameters()).device
@@ -134,11 +137,14 @@ class Codec:
         decoder = StreamDecoder(self, len(codes), None if samples is None else whole(samples, "samples"))
         return np.concatenate([decoder.push(codes), decoder.finish()])
 
-    def encode_windows(self, x: np.ndarray) -> np.ndarray:
-        """Encode windows of samples float32 [B, lead + L * hop] to codes uint16 [B, K, L]."""
+    def encode_windows(self, x: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Encode windows of samples float32 [B, lead + L * hop] to codes uint16 [B, K, L].
+
+        Of each the number of its first frame and that of its channel, or SIDE, are those that decoding will have.
+        """
         self._load_rdo()
-        codes = self._in_batches(self.network.encode, torch.from_numpy(np.ascontiguousarray(x, np.float32)))
-        return codes.astype(np.uint16)
+        samples = torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        return self._in_batches(self.network.encode, samples, first_frames, channels).astype(np.uint16)
 
     def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Decode windows of codes uint16 [B, n, L] to float32 [B, L * hop - tail]; ABSENT codes add nothing.
@@ -149,11 +155,12 @@ class Codec:
         if codes.shape[1] > self.facts.codebooks or (codes[present] >= self.facts.codebook_size).any():
             raise UsageError(f"codes that model {self.name} does not have")
         signed = np.where(present, codes.astype(np.int64), -1)
-        return self._in_batches(
-            self.network.decode, torch.from_numpy(signed), torch.tensor(first_frames), torch.tensor(channels)
-        )
+        return self._in_batches(self.network.decode, torch.from_numpy(signed), first_frames, channels)
 
-    def _in_batches(self, network: Callable[..., Tensor], *inputs: Tensor) -> np.ndarray:
+    def _in_batches(
+        self, network: Callable[..., Tensor], windows: Tensor, first_frames: Sequence[int], channels: Sequence[int]
+    ) -> np.ndarray:
+        inputs = windows, torch.tensor(first_frames), torch.tensor(channels)
         self._choose_batch(network, inputs)
         outputs: list[Tensor] = []
         done = 0
@@ -215,7 +222,9 @@ def fastest(model: Model, device: torch.device, precision: str) -> Model:
     return model
 
 
-def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto", refine: int = 0) -> Codec:
+def load_codec(
+    model: str | Path | bytes, device: str = "auto", precision: str = "auto", refine: int = 0, fast: bool = False
+) -> Codec:
     """Load a model by name, by id (16 bytes, or 32 hexadecimal digits) or from a weights file of any known layout.
 
     Raises ModelNotFound, ModelMismatch or UnsafeWeights.
@@ -224,6 +233,6 @@ def load_codec(model: str | Path | bytes, device: str = "auto", precision: str =
     if path is None:
         entry = store.find(model)
         network, checkpoint = load_model(entry.path)
-        return Codec(network, entry.name, checkpoint.id, device, precision, refine=refine)
+        return Codec(network, entry.name, checkpoint.id, device, precision, refine=refine, fast=fast)
     network, checkpoint = load_model(path)
-    return Codec(network, path.stem, checkpoint.id, device, precision, refine=refine)
+    return Codec(network, path.stem, checkpoint.id, device, precision, refine=refine, fast=fast)

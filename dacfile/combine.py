@@ -17,11 +17,11 @@ import numpy as np
 
 from dacfile.entropy import Prior
 from dacfile.entropy.prior import Known
-from dacfile.stream import WindowCodec, WindowDecoder, WindowEncoder
+from dacfile.stream import WindowCodec
 
 FEW_BLOCKS = 8  # a file with more keeps its own calls busy enough
 
-_Windows = tuple[np.ndarray, Sequence[int], Sequence[int]]  # codes, first frames, channels
+_Windows = tuple[np.ndarray, Sequence[int], Sequence[int]]  # samples or codes, first frames, channels
 _Blocks = tuple[Sequence[Sequence[Sequence[Known]]], Sequence[int], Sequence[int]]  # payloads, frames, first frames
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -103,28 +103,24 @@ class SharedCodec:
         self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
         copies = (codec, *others) * getattr(codec, "in_flight", 1)
         self.copies = len(copies)
-        self._encode: Combiner[np.ndarray, np.ndarray] = Combiner(*(partial(_encode_all, copy) for copy in copies))
-        self._decode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_decode_all, copy) for copy in copies))
+        self._encode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_all, c.encode_windows) for c in copies))
+        self._decode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_all, c.decode_windows) for c in copies))
 
-    def encode_windows(self, x: np.ndarray) -> np.ndarray:
+    def encode_windows(self, x: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
-        return self._encode(x.shape[1:], x)
+        return self._encode(x.shape[1:], (x, first_frames, channels))
 
     def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
         return self._decode(codes.shape[1:], (codes, first_frames, channels))
 
 
-def _encode_all(codec: WindowEncoder, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    codes = codec.encode_windows(np.concatenate(inputs))
-    return _split(codes, [len(x) for x in inputs])
-
-
-def _decode_all(codec: WindowDecoder, inputs: list[_Windows]) -> list[np.ndarray]:
+def _all(call: Callable[..., np.ndarray], inputs: list[_Windows]) -> list[np.ndarray]:
+    """Code the windows of all requests in one call; return those of each."""
     first_frames = [first for _, firsts, _ in inputs for first in firsts]
     channels = [channel for _, _, numbers in inputs for channel in numbers]
-    samples = codec.decode_windows(np.concatenate([codes for codes, _, _ in inputs]), first_frames, channels)
-    return _split(samples, [len(codes) for codes, _, _ in inputs])
+    outputs = call(np.concatenate([windows for windows, _, _ in inputs]), first_frames, channels)
+    return _split(outputs, [len(windows) for windows, _, _ in inputs])
 
 
 class SharedPrior:

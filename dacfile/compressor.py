@@ -27,7 +27,7 @@ from dacfile.errors import UsageError
 from dacfile.events import ProgressCallback
 from dacfile.limits import DEFAULT_LIMITS
 from dacfile.material import Material
-from dacfile.model.facts import Facts
+from dacfile.model.facts import SIDE, Facts
 from dacfile.pieces import piece_frames, regroup
 from dacfile.stream import StreamEncoder, WindowCodec
 
@@ -175,7 +175,7 @@ def _write_blocks(
     coded = plan.coded
     silence = Silence(codec.facts, len(coded))
     maker = BlockMaker(head, codec.facts.frames(material.length), plan.layers, plan.same, silence, prior)
-    encoder = StreamEncoder(codec, len(coded))
+    encoder = StreamEncoder(codec, [SIDE if plan.mid_side and channel == 1 else channel for channel in coded])
     done = 0
     size = piece_frames(codec, codec.facts.encoder_context, max(len(coded), 1)) * head.hop
     for block in regroup(material.blocks(), size, axis=0) if coded else ():

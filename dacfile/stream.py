@@ -27,8 +27,8 @@ class Windowed(Protocol):
 class WindowEncoder(Windowed, Protocol):
     """What encodes windows."""
 
-    def encode_windows(self, x: np.ndarray) -> np.ndarray:
-        """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
+    def encode_windows(self, x: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]; the rest is what decoding will have."""
 
 
 class WindowDecoder(Windowed, Protocol):
@@ -64,7 +64,9 @@ def encode_jobs(codec: WindowEncoder, jobs: Sequence[EncodeJob]) -> list[np.ndar
     jobs = jobs if codec.batch > 1 else [job.shortened(codec.facts) for job in jobs]
 
     def run(group: list[EncodeJob]) -> np.ndarray:
-        return codec.encode_windows(np.concatenate([job.samples for job in group]))
+        firsts = np.repeat([job.first_frame for job in group], [len(job.samples) for job in group])
+        channels = [channel for job in group for channel in job.channels]
+        return codec.encode_windows(np.concatenate([job.samples for job in group]), firsts.tolist(), channels)
 
     outputs = _in_groups(jobs, lambda job: job.samples.shape[-1], run, lambda job: len(job.samples))
     return [codes[..., job.keep] for job, codes in zip(jobs, outputs, strict=True)]
@@ -106,12 +108,16 @@ def _in_groups(
 
 
 class StreamEncoder:
-    """Encode one file whose samples arrive in pieces; memory holds about one window."""
+    """Encode one file whose samples arrive in pieces; memory holds about one window.
 
-    def __init__(self, codec: WindowEncoder, channels: int, window: int = 0) -> None:
+    `channels` is how many there are, or the numbers that decoding will give them, SIDE among them.
+    """
+
+    def __init__(self, codec: WindowEncoder, channels: int | Sequence[int], window: int = 0) -> None:
+        numbers = range(channels) if isinstance(channels, int) else channels
         self.codec = codec
-        self.channels = channels
-        self._buffer = EncodeBuffer(codec.facts, channels, window)
+        self.channels = len(numbers)
+        self._buffer = EncodeBuffer(codec.facts, numbers, window)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Add samples float32 [n, C]; return the codes that are ready, uint16 [C, K, t] with t >= 0."""

@@ -9,7 +9,7 @@ The buffers cut at places that only the number of frames decides, so results nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,15 +70,18 @@ def frames_for(facts: Facts, start: int, stop: int, total: int) -> tuple[int, in
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """One window for the encoder: samples float32 [C, lead + L * hop], and which of its L frames to keep."""
+    """One window for the encoder: samples float32 [C, lead + L * hop] of C channels, and which of L frames to keep."""
 
     samples: np.ndarray
+    channels: Sequence[int]
+    first_frame: int
     keep: slice
 
     def shortened(self, facts: Facts) -> EncodeJob:
         """Return the job without the frames before its context, which the last window of a file has."""
         drop = max(self.keep.start - facts.encoder_context, 0)
-        return EncodeJob(self.samples[:, drop * facts.hop :], _moved(self.keep, drop))
+        samples = self.samples[:, drop * facts.hop :]
+        return EncodeJob(samples, self.channels, self.first_frame + drop, _moved(self.keep, drop))
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,13 @@ def _moved(keep: slice, by: int) -> slice:
 class EncodeBuffer:
     """Collect the samples of one file and cut them into jobs for the encoder, holding about one window."""
 
-    def __init__(self, facts: Facts, channels: int, size: int = 0) -> None:
-        self.facts = facts
+    def __init__(self, facts: Facts, channels: Sequence[int], size: int = 0) -> None:
+        self.facts, self.channels = facts, channels
         self.size = size or default_size(facts.encoder_context)
         check_size(self.size, facts.encoder_context)
         self._start = self._keep = self._samples = 0  # next window, first frame not yet done, samples pushed
         self._origin = 0  # start of the window cut last: the final one may reach back almost as far
-        self._held = _Tape(np.zeros((channels, facts.lead), np.float32))  # begins with sample _origin * hop - lead
+        self._held = _Tape(np.zeros((len(channels), facts.lead), np.float32))  # begins with sample _origin * hop - lead
 
     def push(self, samples: np.ndarray) -> list[EncodeJob]:
         """Add float32 samples [n, C] and return the jobs that are complete.
@@ -141,7 +144,7 @@ class EncodeBuffer:
         samples = self._held.joined()[:, first : first + length]
         padded = np.zeros((samples.shape[0], length), np.float32)  # frames may reach past the end of the file
         padded[:, : samples.shape[1]] = samples
-        return EncodeJob(padded, window.keep)
+        return EncodeJob(padded, self.channels, window.start, window.keep)
 
 
 class DecodeBuffer:

@@ -39,9 +39,9 @@ CODECS: dict[str, StubCodec] = {}
 class Slow(StubCodec):
     """Takes its time, so that there is a moment to be killed at."""
 
-    def encode_windows(self, x: np.ndarray) -> np.ndarray:
+    def encode_windows(self, x, first_frames, channels) -> np.ndarray:
         time.sleep(0.002)
-        return super().encode_windows(x)
+        return super().encode_windows(x, first_frames, channels)
 
     def decode_windows(self, codes, first_frames, channels) -> np.ndarray:
         time.sleep(0.002)

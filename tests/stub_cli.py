@@ -21,9 +21,9 @@ from dacz.app import main
 class SlowStub(StubCodec):
     """Waits in every call."""
 
-    def encode_windows(self, x):
+    def encode_windows(self, x, first_frames, channels):
         time.sleep(float(os.environ.get("STUB_DELAY", "0")))
-        return super().encode_windows(x)
+        return super().encode_windows(x, first_frames, channels)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ from dacfile.windows import ABSENT, DecodeBuffer, EncodeBuffer
 
 DAC = {"architecture": "dac", "encoder_dim": 2, "decoder_dim": 16, "n_codebooks": 3, "codebook_size": 32}
 LAPPED = {"architecture": "lapped", "rate": 8000, "codebooks": 3, "codebook_size": 32, "width": 24}
+SHORT = {**LAPPED, "hop": 64, "split": 16, "quadrature": 32}
 CONFIGS: dict[str, dict[str, Any]] = {
     "dac-2488": {**DAC, "encoder_rates": [2, 4, 8, 8], "decoder_rates": [8, 8, 4, 2]},
     "dac-2458": {**DAC, "encoder_rates": [2, 4, 5, 8], "decoder_rates": [8, 5, 4, 2]},
     "dac-35": {**DAC, "encoder_rates": [3, 5], "decoder_rates": [5, 3]},
-    "lapped-64": {**LAPPED, "hop": 64, "split": 16, "quadrature": 32, "encoder_blocks": 2, "decoder_blocks": 3},
+    "lapped-64": {**SHORT, "encoder_blocks": 2, "decoder_blocks": 3},
+    "lapped-look": {**SHORT, "encoder_blocks": 1, "decoder_blocks": 1, "look_blocks": 1},
     "lapped-320": {**LAPPED, "hop": 320, "split": 40, "quadrature": 64, "encoder_blocks": 1, "decoder_blocks": 2},
 }
 
@@ -33,7 +35,8 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            if name.endswith(("scale", "noise", "bias")):  # what starts at zero or near it would hide mistakes
+            # What starts at zero or near it would hide mistakes.
+            if name.endswith(("scale", "noise", "bias", "leave.weight")):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
     return Codec(model, name=request.param, device="cpu")
 
@@ -50,7 +53,7 @@ def whole_codes(codec: Codec, audio: np.ndarray) -> np.ndarray:
     padded = np.zeros((audio.shape[1], facts.lead + frames * facts.hop), np.float32)
     used = min(len(audio), frames * facts.hop)
     padded[:, facts.lead : facts.lead + used] = audio[:used].T
-    return codec.encode_windows(padded)
+    return codec.encode_windows(padded, [0] * len(padded), range(len(padded)))
 
 
 def whole_samples(codec: Codec, codes: np.ndarray, samples: int) -> np.ndarray:
@@ -95,7 +98,7 @@ def test_a_batch_of_files_equals_each_alone(codec: Codec) -> None:
     hop = codec.facts.hop
     size = 2 * max(codec.facts.encoder_context, codec.facts.decoder_context) + 5
     files = [noise(samples, channels) for samples, channels in [(35 * hop, 2), (60 * hop + 1, 1), (3, 3), (0, 1)]]
-    encoders = [EncodeBuffer(codec.facts, audio.shape[1], size) for audio in files]
+    encoders = [EncodeBuffer(codec.facts, range(audio.shape[1]), size) for audio in files]
     jobs = [encoder.push(audio) + encoder.finish() for encoder, audio in zip(encoders, files, strict=True)]
     outputs = iter(encode_jobs(codec, [job for part in jobs for job in part]))
     for audio, part in zip(files, jobs, strict=True):
@@ -134,33 +137,34 @@ def test_out_of_memory_halves_the_batch_and_remembers(monkeypatch: pytest.Monkey
     codec = Codec(build(CONFIGS["dac-35"]), device="cpu", batch=16)
     network, batches = codec.network.encode, []
 
-    def small_device(x: torch.Tensor) -> torch.Tensor:
+    def small_device(x: torch.Tensor, *where: torch.Tensor) -> torch.Tensor:
         batches.append(len(x))
         if len(x) > 4:
             raise torch.cuda.OutOfMemoryError("no")
-        return network(x)
+        return network(x, *where)
 
     x = noise(20, 150)
     x = x.T.reshape(20, 150)
-    expected = codec.encode_windows(x)
+    where = [0] * 20, [0] * 20
+    expected = codec.encode_windows(x, *where)
     monkeypatch.setattr(codec.network, "encode", small_device)
-    np.testing.assert_array_equal(codec.encode_windows(x), expected)
+    np.testing.assert_array_equal(codec.encode_windows(x, *where), expected)
     assert batches == [16, 8, 4, 4, 4, 4, 4]
     assert codec.batch == 4
     batches.clear()
-    codec.encode_windows(x)
+    codec.encode_windows(x, *where)
     assert max(batches) == 4
 
 
 def test_out_of_memory_for_a_single_window_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(build(CONFIGS["dac-35"]), device="cpu", batch=2)
 
-    def no_memory(x: torch.Tensor) -> torch.Tensor:
+    def no_memory(x: torch.Tensor, *where: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError("no")
 
     monkeypatch.setattr(codec.network, "encode", no_memory)
     with pytest.raises(MemoryError, match="no memory for a single window; --device cpu works"):
-        codec.encode_windows(np.zeros((2, 150), np.float32))
+        codec.encode_windows(np.zeros((2, 150), np.float32), [0, 0], [0, 1])
 
 
 def test_bf16_is_close(codec: Codec) -> None:

@@ -28,7 +28,9 @@ def whole_codes(codec: StubCodec, audio: np.ndarray) -> np.ndarray:
     padded = np.zeros((audio.shape[1], facts.lead + frames * facts.hop), np.float32)
     used = min(len(audio), frames * facts.hop)
     padded[:, facts.lead : facts.lead + used] = audio[:used].T
-    return codec.encode_windows(padded) if frames else np.zeros((audio.shape[1], facts.codebooks, 0), np.uint16)
+    if not frames:
+        return np.zeros((audio.shape[1], facts.codebooks, 0), np.uint16)
+    return codec.encode_windows(padded, [0] * audio.shape[1], range(audio.shape[1]))
 
 
 def whole_samples(codec: StubCodec, codes: np.ndarray, samples: int) -> np.ndarray:
@@ -46,7 +48,7 @@ def facts_with(context: int) -> Facts:
 @given(frames=st.integers(0, 200), context=st.integers(0, 6), extra=st.integers(1, 40))
 def test_jobs_keep_every_frame_once_with_context(frames: int, context: int, extra: int) -> None:
     size = 2 * context + extra
-    buffer = EncodeBuffer(facts_with(context), 1, size)
+    buffer = EncodeBuffer(facts_with(context), [0], size)
     jobs = buffer.push(np.arange(frames)[:, None]) + buffer.finish()
     assert [frame for job in jobs for frame in job.samples[0, job.keep]] == list(range(frames))
     for job in jobs:
@@ -57,7 +59,7 @@ def test_jobs_keep_every_frame_once_with_context(frames: int, context: int, extr
 
 def test_windows_that_are_all_context_are_refused() -> None:
     with pytest.raises(UsageError, match="more than 8"):
-        EncodeBuffer(facts_with(4), 1, 8)
+        EncodeBuffer(facts_with(4), [0], 8)
 
 
 @pytest.mark.parametrize(("hop", "lead", "tail"), SHAPES)
@@ -116,7 +118,7 @@ def test_jobs_of_many_files_share_batches() -> None:
     files = [
         noise(samples, channels, samples) for samples, channels in [(400, 1), (1000, 2), (90, 3), (400, 1), (0, 1)]
     ]
-    buffers = [EncodeBuffer(codec.facts, audio.shape[1], 12) for audio in files]
+    buffers = [EncodeBuffer(codec.facts, range(audio.shape[1]), 12) for audio in files]
     jobs = [buffer.push(audio) + buffer.finish() for buffer, audio in zip(buffers, files, strict=True)]
     flat = encode_jobs(codec, [job for part in jobs for job in part])
     assert len(codec.calls) == 2  # windows of 12 frames, and the file that is shorter
@@ -160,11 +162,11 @@ def test_frames_cover_the_tail(samples: int, frames: int) -> None:
 def test_a_codec_without_batches_is_spared_what_the_last_window_repeats() -> None:
     facts = Facts("stub", 16000, 16, 3, 64, 5, 3, 2, 3)
     samples = np.arange(5 + 12 * 16, dtype=np.float32)[None]
-    job = EncodeJob(samples, slice(9, 12)).shortened(facts)
-    assert job.keep == slice(2, 5)
+    job = EncodeJob(samples, [0], 40, slice(9, 12)).shortened(facts)
+    assert (job.first_frame, job.keep) == (47, slice(2, 5))
     assert np.array_equal(job.samples, samples[:, 7 * 16 :])
     codes = np.arange(12, dtype=np.uint16)[None, None]
     cut = DecodeJob(codes, 30, slice(9 * 16 + 4, 11 * 16)).shortened(facts)
     assert (cut.first_frame, cut.keep) == (36, slice(3 * 16 + 4, 5 * 16))
     assert np.array_equal(cut.codes, codes[..., 6:])
-    assert EncodeJob(samples, slice(1, 12)).shortened(facts).samples.shape == samples.shape
+    assert EncodeJob(samples, [0], 0, slice(1, 12)).shortened(facts).samples.shape == samples.shape

@@ -136,11 +136,11 @@ def test_two_copies_of_a_codec_give_what_one_gives():
     shared = SharedCodec(*copies)
     length = copies[0].facts.lead + 40 * copies[0].facts.hop
     inputs = [np.random.default_rng(n).normal(0, 0.1, (2, length)).astype(np.float32) for n in range(40)]
-    found = together(lambda number: [shared.encode_windows(x) for x in inputs[number::4]], 4)
+    found = together(lambda number: [shared.encode_windows(x, [5, 5], [0, 1]) for x in inputs[number::4]], 4)
     assert all(copy.calls for copy in copies)
     for number, codes in enumerate(found):
         for x, code in zip(inputs[number::4], codes, strict=True):
-            assert np.array_equal(code, StubCodec().encode_windows(x))
+            assert np.array_equal(code, StubCodec().encode_windows(x, [5, 5], [0, 1]))
 
 
 def test_windows_of_all_threads_are_those_of_each_alone():
@@ -148,10 +148,10 @@ def test_windows_of_all_threads_are_those_of_each_alone():
     shared = SharedCodec(codec)
     length = codec.facts.lead + 40 * codec.facts.hop
     inputs = [rng.normal(0, 0.1, (1 + number % 3, length)).astype(np.float32) for number in range(THREADS)]
-    codes = together(lambda number: shared.encode_windows(inputs[number]))
-    for x, found in zip(inputs, codes, strict=True):
-        assert np.array_equal(found, codec.encode_windows(x))
-    places = [([7 * number] * len(found), list(range(len(found)))) for number, found in enumerate(codes)]
+    places = [([7 * number] * len(x), list(range(len(x)))) for number, x in enumerate(inputs)]
+    codes = together(lambda number: shared.encode_windows(inputs[number], *places[number]))
+    for x, place, found in zip(inputs, places, codes, strict=True):
+        assert np.array_equal(found, codec.encode_windows(x, *place))
     samples = together(lambda number: shared.decode_windows(codes[number], *places[number]))
     for found, place, got in zip(codes, places, samples, strict=True):
         assert np.array_equal(got, codec.decode_windows(found, *place))

@@ -245,9 +245,9 @@ class Meddling(StubCodec):
         super().__init__()
         self.meddle = meddle
 
-    def encode_windows(self, x: np.ndarray) -> np.ndarray:
+    def encode_windows(self, x, first_frames, channels) -> np.ndarray:
         self.meddle()
-        return super().encode_windows(x)
+        return super().encode_windows(x, first_frames, channels)
 
 
 def grow(path: Path) -> None:

@@ -407,3 +407,23 @@ def test_a_run_computes_its_losses_in_full_float32(
     run(trainer, tmp_path)
     assert set(found) == {(device._VALUES[False],) * 2}
     assert device._settings() == before
+
+
+def test_the_second_look_alone_learns_and_leaves_the_rest(corpus: Corpus, trainer: Trainer) -> None:
+    config = replace(CONFIG, model=replace(NUMBERS, look_blocks=1), look_only=True, learning_rate=1e-3)
+    looking = Trainer(config, corpus)
+    looking.warm_start(trainer.average)
+    samples = torch.from_numpy(looking.sampler.batch(4, looking.segment_samples).samples)
+    before = {name: tensor.clone() for name, tensor in looking.model.state_dict().items()}
+    assert torch.equal(looking.model.encode(samples), trainer.average.encode(samples))
+    for _ in range(12):
+        looking.step()
+    changed = {name for name, tensor in looking.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"look.enter.weight", "look.leave.weight", "look.blocks.0.widen.weight"} <= changed
+    assert all(name.startswith("look.") for name in changed)
+    assert not torch.equal(looking.model.encode(samples), trainer.average.encode(samples))
+
+
+def test_there_is_no_look_to_train_in_a_model_without(corpus: Corpus) -> None:
+    with pytest.raises(ModelMismatch, match="no second look"):
+        Trainer(replace(CONFIG, look_only=True), corpus)

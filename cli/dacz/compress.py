@@ -18,6 +18,7 @@ from dacz.options import (
     DryRun,
     Exists,
     ExistsOption,
+    Fast,
     FilesFrom,
     Inputs,
     Jobs,
@@ -53,6 +54,7 @@ def command(
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
     rdo: Rdo = None,
     refine: Refine = 0,
+    fast: Fast = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -67,19 +69,10 @@ def command(
     from dacz.common import gather
 
     settings = batch.CompressSettings(
-        model=model,
-        options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo),
-        device=device,
-        precision=precision,
-        prior=not no_prior,
-        exists=exists.value,
-        check=check,
-        verify=verify,
-        remove=remove,
-        rdo=rdo,
-        refine=refine,
-        coders=coders,
-    )
+        model=model, options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo), device=device,
+        precision=precision, prior=not no_prior, exists=exists.value, check=check, verify=verify, remove=remove,
+        rdo=rdo, refine=refine, fast=fast, coders=coders,
+    )  # fmt: skip
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
         refused = {"--rm": remove, "--verify": verify, "--check": check, "--dry-run": dry_run, "--json": as_json}

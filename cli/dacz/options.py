@@ -50,6 +50,9 @@ Rdo = Annotated[
         show_default=False,
     ),
 ]
+Fast = Annotated[
+    bool, typer.Option("--fast", help="Do not listen to what the codes decode to: much faster, a little worse.")
+]
 Refine = Annotated[
     int,
     typer.Option(

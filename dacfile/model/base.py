@@ -29,8 +29,11 @@ class Model(nn.Module):
         return pad(samples, (facts.lead, facts.frames(count) * facts.hop - count))
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the codes int64 [B, K, L] of samples float32 [B, lead + L * hop]."""
+    def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
+        """Return the codes int64 [B, K, L] of samples float32 [B, lead + L * hop].
+
+        `first_frame` and `channel` are what `decode` will have (None: zeros), for encoders that listen to their codes.
+        """
 
     @abstractmethod
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:

@@ -181,8 +181,8 @@ class Dac(Model):
         self.quantizer = ResidualVectorQuantizer(numbers.latent_dim, numbers.codebook_size, numbers.codebook_dims)
         self.decoder = _decoder(numbers)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the codes int64 [B, K, L] of samples float32 [B, L * hop]."""
+    def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
+        """Return the codes int64 [B, K, L] of samples float32 [B, L * hop]; the rest of the arguments say nothing."""
         return self.quantizer.encode(self.encoder(x[:, None]).transpose(1, 2))
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:

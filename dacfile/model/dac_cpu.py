@@ -42,8 +42,8 @@ class FastDac(Model):
         self.quantizer = model.quantizer
         self._parts = model.encoder, model.decoder.model
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the codes int64 [B, K, L] of samples float32 [B, L * hop]."""
+    def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
+        """Return the codes int64 [B, K, L] of samples float32 [B, L * hop]; the rest of the arguments say nothing."""
         return self.quantizer.encode(torch.stack([run(self._encoder, samples[:, None]) for samples in x]))
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dacfile.model import mdct
 from dacfile.model.base import Config, Model
+from dacfile.model.convnext import blocks
 from dacfile.model.facts import SIDE, Facts
 from dacfile.model.lapped_quantizer import Choice, LappedQuantizer
+from dacfile.model.look import SecondLook, levels_context, looked_at
 
 # Keeps the companding curve's slope finite at zero; -100 dB below full scale.
 COMPAND_FLOOR = 1e-5
@@ -55,6 +56,7 @@ class LappedConfig:
     quadrature: int = 128
     energy_weight: float = 0.8
     noise_frames: int = 1024
+    look_blocks: int = 0  # of the second look (`dacfile.model.look`); 0: the encoder has none
     architecture: str = "lapped"
 
     def __post_init__(self) -> None:
@@ -81,6 +83,9 @@ class LappedConfig:
     def facts(self) -> Facts:
         """What the codec and the container need to know."""
         reach = self.kernel // 2
+        # One more for the convolution before the blocks, one for the overlap of neighbouring frames.
+        decoder_context = reach * self.decoder_blocks + 2
+        look_context = decoder_context + levels_context(self.hop) + reach * self.look_blocks
         return Facts(
             architecture=self.architecture,
             rate=self.rate,
@@ -89,9 +94,8 @@ class LappedConfig:
             codebook_size=self.codebook_size,
             lead=self.hop,
             tail=self.hop,
-            encoder_context=reach * self.encoder_blocks,
-            # One more for the convolution before the blocks, one for the overlap of neighbouring frames.
-            decoder_context=reach * self.decoder_blocks + 2,
+            encoder_context=reach * self.encoder_blocks + (look_context if self.look_blocks else 0),
+            decoder_context=decoder_context,
         )
 
 
@@ -105,24 +109,6 @@ def expand(companded: Tensor, exponent: float) -> Tensor:
     """Invert `compand`."""
     magnitude = (companded.abs() / COMPAND_SCALE + COMPAND_FLOOR**exponent).pow(1 / exponent) - COMPAND_FLOOR
     return companded.sign() * magnitude
-
-
-class Block(nn.Module):
-    """ConvNeXt block over frames: depthwise convolution, LayerNorm, two linear maps, small residual scale."""
-
-    def __init__(self, width: int, kernel: int, expansion: int) -> None:
-        super().__init__()
-        self.mix = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, expansion * width)
-        self.narrow = nn.Linear(expansion * width, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.02))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, L, width] to the same shape."""
-        y = self.mix(x.transpose(1, 2)).transpose(1, 2)
-        y = self.narrow(F.gelu(self.widen(self.norm(y))))
-        return x + self.scale * y
 
 
 def band_interpolation(edges: list[int], hop: int) -> Tensor:
@@ -157,9 +143,7 @@ class Encoder(nn.Module):
         self.register_buffer("averaging", averaging, persistent=False)
         self.register_buffer("energy_mean", torch.zeros(len(edges) - 1))
         self.project = nn.Linear(config.hop + config.quadrature + len(edges) - 1, config.width)
-        self.blocks = nn.Sequential(
-            *(Block(config.width, config.kernel, config.expansion) for _ in range(config.encoder_blocks))
-        )
+        self.blocks = blocks(config.encoder_blocks, config.width, config.kernel, config.expansion)
 
     def features(self, samples: Tensor) -> Tensor:
         """Return companded MDCT and low MDST coefficients and band energies, [B, L, hop + quadrature + bands]."""
@@ -168,10 +152,14 @@ class Encoder(nn.Module):
         energies = (0.5 * torch.log(power + ENERGY_FLOOR) - self.energy_mean) * self.config.energy_weight
         return torch.cat([compand(spectrum, self.config.exponent), energies], -1)
 
+    def latent(self, features: Tensor) -> Tensor:
+        """Map features [B, L, hop + quadrature + bands] to the latent [B, L, width]."""
+        latent: Tensor = self.blocks(self.project(features))
+        return latent
+
     def forward(self, samples: Tensor) -> Tensor:
         """Map samples [B, (L + 1) hop] to the latent [B, L, width]."""
-        latent: Tensor = self.blocks(self.project(self.features(samples)))
-        return latent
+        return self.latent(self.features(samples))
 
 
 class Decoder(nn.Module):
@@ -189,9 +177,7 @@ class Decoder(nn.Module):
         edges = config.band_edges
         bands = len(edges) - 1
         self.enter = nn.Conv1d(config.width, config.width, 3, padding=1)
-        self.blocks = nn.Sequential(
-            *(Block(config.width, config.kernel, config.expansion) for _ in range(config.decoder_blocks))
-        )
+        self.blocks = blocks(config.decoder_blocks, config.width, config.kernel, config.expansion)
         self.project = nn.Linear(config.width, 2 * config.hop + bands)
         self.register_buffer("energy_mean", torch.zeros(bands))
         self.register_buffer("noise", torch.zeros(NOISE_TABLES, config.noise_frames, config.hop))
@@ -255,11 +241,15 @@ class Lapped(Model):
             self.numbers.codebooks, self.numbers.width, self.numbers.code_dim, self.numbers.codebook_size
         )
         self.decoder = Decoder(self.numbers)
+        self.look = SecondLook(self.numbers) if self.numbers.look_blocks else None
         self.choice: Choice | None = None
 
-    def encode(self, samples: Tensor) -> Tensor:
-        """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop]; frame 0 is centred on sample hop."""
-        return self.quantizer.encode(self.encoder(samples), self.choice)
+    def encode(self, samples: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
+        """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop]; frame 0 is centred on sample hop.
+
+        first_frame and channel are what the decoder will have.
+        """
+        return self.quantizer.encode(looked_at(self, samples, first_frame, channel), self.choice)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L].

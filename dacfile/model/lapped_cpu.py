@@ -16,8 +16,10 @@ from torch.nn import functional as F
 
 from dacfile.model import mdct
 from dacfile.model.base import Model
-from dacfile.model.lapped import ENERGY_FLOOR, Block, Decoder, Encoder, Lapped, compand
+from dacfile.model.convnext import Block
+from dacfile.model.lapped import ENERGY_FLOOR, Decoder, Encoder, Lapped, compand
 from dacfile.model.lapped_quantizer import Choice, LappedQuantizer, Stage, largest
+from dacfile.model.look import SecondLook, looked_at
 from dacfile.model.products_cpu import Step, packed
 
 
@@ -64,7 +66,7 @@ def run(steps: Sequence[Step], x: Tensor) -> Tensor:
 
 
 class FastEncoder:
-    """Samples [B, (L + 1) hop] -> latent [B, L, width], as `Encoder` makes it."""
+    """Samples [B, (L + 1) hop] -> features -> latent [B, L, width], as `Encoder` makes them."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._config, self._energy_mean = encoder.config, encoder.energy_mean
@@ -72,17 +74,23 @@ class FastEncoder:
         self._averaging = packed(encoder.averaging.T)
         self._steps = [linear(encoder.project), *map(block, encoder.blocks)]
 
-    def __call__(self, samples: Tensor) -> Tensor:
+    def features(self, samples: Tensor) -> Tensor:
+        """Return what `Encoder.features` does."""
         spectrum = self._analysis(mdct.frames(samples, self._config.hop))
         power = self._averaging(spectrum[..., : self._config.hop].square())
         energies = (0.5 * torch.log(power + ENERGY_FLOOR) - self._energy_mean) * self._config.energy_weight
-        return run(self._steps, torch.cat([compand(spectrum, self._config.exponent), energies], -1))
+        return torch.cat([compand(spectrum, self._config.exponent), energies], -1)
+
+    def latent(self, features: Tensor) -> Tensor:
+        """Return what `Encoder.latent` does."""
+        return run(self._steps, features)
 
 
 class FastDecoder:
     """Latent [B, L, width] and noise [B, L, hop] -> samples [B, (L - 1) hop], as `Decoder` makes them."""
 
     def __init__(self, decoder: Decoder) -> None:
+        self.config, self.noise_at = decoder.config, decoder.noise_at
         self._plain = copy(decoder)
         self._plain._modules = {**decoder._modules, "project": AsLayer(linear(decoder.project))}
         self._synthesis = packed(decoder.synthesis.T)
@@ -91,6 +99,17 @@ class FastDecoder:
     def __call__(self, latent: Tensor, noise: Tensor) -> Tensor:
         coefficients = self._plain.coefficients(run(self._steps, latent), noise)
         return mdct.overlap_add(self._synthesis(coefficients))
+
+
+class FastLook:
+    """`look_inputs` -> what the latent is moved by, as `SecondLook` does it."""
+
+    def __init__(self, look: SecondLook) -> None:
+        self.levels = look.levels
+        self._steps = [linear(look.enter), *map(block, look.blocks), look.norm, linear(look.leave)]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return run(self._steps, inputs)
 
 
 class FastStage:
@@ -140,16 +159,16 @@ class FastLapped(Model):
         super().__init__()
         self.facts, self.config = model.facts, model.config
         self.choice = model.choice
-        self._noise_at = model.decoder.noise_at
         with torch.no_grad():
-            self.encoder, self._decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
+            self.encoder, self.decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
             self.quantizer = FastQuantizer(model.quantizer)
+            self.look = FastLook(model.look) if model.look else None
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
-        return self.quantizer.encode(self.encoder(x), self.choice)
+        return self.quantizer.encode(looked_at(self, x, first_frame, channel), self.choice)
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
-        noise = self._noise_at(first_frame, channel, codes.shape[-1])
-        return self._decoder(self.quantizer.decode(codes), noise)
+        noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
+        return self.decoder(self.quantizer.decode(codes), noise)

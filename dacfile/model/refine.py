@@ -17,6 +17,7 @@ from dacfile.model.facts import check_refinable
 from dacfile.model.lapped import Lapped
 from dacfile.model.lapped_cpu import FastLapped
 from dacfile.model.lapped_quantizer import Choice
+from dacfile.model.look import looked_at, noise_of
 from dacfile.quality.reconstruction import SIZES, ReconstructionLoss, Target
 
 # Numbers found on validation audio with the 44k model (docs/training.md).
@@ -27,8 +28,6 @@ SMALLEST = 1e-20  # of gradients: silence has none
 # Refined codes are less likely ones: with bits that weigh so many times more, files stay as large as they were.
 RDO_FACTOR = 2.0
 LEAST_SAMPLES = SIZES[-1]  # the longest window of the loss
-# The decoder's noise starts elsewhere in every pass, since an encoder does not know where a window will lie.
-NOISE_STRIDE = 97
 
 
 class Refined(Model):
@@ -46,21 +45,22 @@ class Refined(Model):
         self._loss = ReconstructionLoss(model.facts.rate).to(model.decoder.noise.device)
         self.choice: Choice | None = network.choice
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
         with torch.inference_mode(False), torch.no_grad():
             samples = x.clone()  # a tensor made in inference mode could not take part in gradients
-            latent = self._network.encoder(samples)
+            latent = looked_at(self._network, samples, first_frame, channel)
             reference = samples[:, self.facts.hop : -self.facts.hop]
             if reference.shape[1] < LEAST_SAMPLES:
                 return self._network.quantizer.encode(latent, self.choice)
-            return self._refined(latent, self._loss.targets(reference))
+            noise = noise_of(self._decoder, samples, first_frame, channel)
+            return self._refined(latent, noise, self._loss.targets(reference))
 
     def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
         return self._network.decode(codes, first_frame, channel)
 
-    def _refined(self, latent: Tensor, targets: Target) -> Tensor:
+    def _refined(self, latent: Tensor, noise: Tensor, targets: Target) -> Tensor:
         """Return codes [B, K, L], from a latent [B, L, width] on, that decode nearer to a reference [B, (L - 1) hop].
 
         Adam (arXiv 1412.6980) with an epsilon as large as the mean gradient: what hardly matters hardly moves. Rows
@@ -71,7 +71,7 @@ class Refined(Model):
         length = STEP * error.square().mean((1, 2), keepdim=True) / latent.std((1, 2), keepdim=True)
         first, second = torch.zeros_like(latent), torch.zeros_like(latent)
         for number in range(self.passes):
-            gradient, losses = self._gradient(moved, error, targets, number)
+            gradient, losses = self._gradient(moved, error, noise, targets, number)
             history.append(losses)
             first.lerp_(gradient, 1 - BETAS[0])
             second.lerp_(gradient.square(), 1 - BETAS[1])
@@ -79,7 +79,7 @@ class Refined(Model):
             level = gradient.square().mean((1, 2), keepdim=True).sqrt().clamp_min(SMALLEST)
             moved = moved - length * (1 - number / self.passes) * mean / (square.sqrt() + level)
             codes, error = self._quantised(moved)
-        nearer = self._losses(moved, error, targets, 0) < history[0]
+        nearer = self._losses(moved, error, noise, targets, 0) < history[0]
         return torch.where(nearer[:, None, None], codes, first_codes)
 
     def _quantised(self, latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,17 +87,17 @@ class Refined(Model):
         codes = self._network.quantizer.encode(latent, self.choice)
         return codes, self._network.quantizer.decode(codes) - latent
 
-    def _gradient(self, latent: Tensor, error: Tensor, targets: Target, number: int) -> tuple[Tensor, Tensor]:
+    def _gradient(
+        self, latent: Tensor, error: Tensor, noise: Tensor, targets: Target, number: int
+    ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the losses, [B, L, width], and these, [B]."""
         with torch.enable_grad():
             latent = latent.detach().requires_grad_()
-            losses = self._losses(latent, error, targets, number)
+            losses = self._losses(latent, error, noise, targets, number)
             (gradient,) = torch.autograd.grad(losses.sum(), latent)
         return gradient, losses.detach()
 
-    def _losses(self, latent: Tensor, error: Tensor, targets: Target, number: int) -> Tensor:
+    def _losses(self, latent: Tensor, error: Tensor, noise: Tensor, targets: Target, number: int) -> Tensor:
         """Return what a reference loses, [B], when a latent [B, L, width] is coded with an error, in pass `number`."""
-        start = torch.full((len(latent),), number * NOISE_STRIDE, device=latent.device)
-        noise = self._decoder.noise_at(start, torch.zeros_like(start), latent.shape[1])
         mel, stft = self._loss.each(self._decoder(latent + error, noise), targets, number)
         return MEL_WEIGHT * mel + STFT_WEIGHT * stft

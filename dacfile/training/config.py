@@ -43,6 +43,8 @@ class TrainingConfig:
     ema_decay: float = 0.999
     # Leave the encoder and the codebooks alone: codes, and any prior trained on them, stay as they are.
     decoder_only: bool = False
+    # Train the second look alone: the decoder of files that are there stays, and with it what their codes mean.
+    look_only: bool = False
     validate_every: int = 1000
     seed: int = 1
 
@@ -65,9 +67,26 @@ def decoder_alone(
     )
 
 
+def look_alone(decoder: TrainingConfig, steps: int, **weights: float) -> TrainingConfig:
+    """Return the third phase of a run: the second look alone, with the losses of the decoder's phase, or others."""
+    return replace(
+        decoder,
+        **weights,  # type: ignore[arg-type]
+        batch=12,
+        frames=96,
+        steps=steps,
+        decay_share=0.7,
+        learning_rate=1e-3,
+        quantizer_dropout=0.15,
+        ema_decay=0.995,
+        decoder_only=False,
+        look_only=True,
+    )
+
+
 # What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
-    LappedConfig(rate=44100, hop=512, codebooks=9),
+    LappedConfig(rate=44100, hop=512, codebooks=9, look_blocks=4),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
     steps=59000,
     decay_share=0.055,
@@ -78,7 +97,7 @@ BUNDLED_44K = TrainingConfig(
     rdo_weight=0.7,
 )
 BUNDLED_24K = TrainingConfig(
-    LappedConfig(rate=24000, hop=320, codebooks=32, split=100),
+    LappedConfig(rate=24000, hop=320, codebooks=32, split=100, look_blocks=4),
     steps=12300,
     decay_share=0.4,
     stft_weight=5.0,
@@ -88,7 +107,7 @@ BUNDLED_24K = TrainingConfig(
     rdo_weight=0.5,
 )
 BUNDLED_16K = TrainingConfig(
-    LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
+    LappedConfig(rate=16000, hop=320, codebooks=12, split=80, look_blocks=4),
     steps=21400,
     decay_share=0.28,
     stft_weight=4.5,
@@ -98,15 +117,18 @@ BUNDLED_16K = TrainingConfig(
     rdo_weight=0.5,
 )
 
+DECODER_44K = decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0)
+DECODER_24K = replace(decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0)
+DECODER_16K = replace(decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0)
+
 CONFIGS = {
     "44k": BUNDLED_44K,
-    "44k-decoder": decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0),
+    "44k-decoder": DECODER_44K,
+    "44k-look": look_alone(DECODER_44K, 3600, stft_weight=22.0, loudness_weight=9.0, similarity_weight=17.0),
     "24k": BUNDLED_24K,
-    "24k-decoder": replace(
-        decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0
-    ),
+    "24k-decoder": DECODER_24K,
+    "24k-look": look_alone(DECODER_24K, 2000),
     "16k": BUNDLED_16K,
-    "16k-decoder": replace(
-        decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0
-    ),
+    "16k-decoder": DECODER_16K,
+    "16k-look": look_alone(DECODER_16K, 3600, stft_weight=11.0, similarity_weight=13.0),
 }

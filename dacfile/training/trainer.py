@@ -16,6 +16,7 @@ from dacfile.errors import ModelMismatch
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
+from dacfile.model.look import SecondLook, look_inputs, noise_of
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
 from dacfile.training.analytic import initialise
@@ -44,11 +45,9 @@ class Trainer:
         self.sampler = Sampler(training, config.sampler, config.seed)
         self.model = Lapped(vars(config.model)).to(self.device)
         self.quantizer = QuantizerTrainer(
-            self.model.quantizer, config.quantizer_dropout, frozen=config.decoder_only
+            self.model.quantizer, config.quantizer_dropout, frozen=config.decoder_only or config.look_only
         ).to(self.device)
-        if config.decoder_only:
-            self.model.encoder.requires_grad_(False)
-            self.model.quantizer.requires_grad_(False)
+        self._freeze()
         self.loss = ReconstructionLoss(config.model.rate).to(self.device)
         self.loudness = LoudnessLoss(config.model.rate).to(self.device)
         self.similarity = SimilarityLoss(config.model.rate).to(self.device)
@@ -62,6 +61,22 @@ class Trainer:
         self.adversary = None if config.adversarial_from is None else Adversary(config.adversary_rate, self.device)
         self.average = copy.deepcopy(self.model).eval()
 
+    def _freeze(self) -> None:
+        """Leave alone what the configuration says."""
+        if self.config.decoder_only or self.config.look_only:
+            self.model.requires_grad_(False)
+        if self.config.decoder_only:
+            self.model.decoder.requires_grad_(True)
+        if self.config.look_only:
+            self.look.requires_grad_(True)
+
+    @property
+    def look(self) -> SecondLook:
+        """The second look of the trained model. Raises ModelMismatch when its configuration has none."""
+        if self.model.look is None:
+            raise ModelMismatch("there is no second look in this configuration")
+        return self.model.look
+
     def start(self, noise: Tensor | None = None, segments: int = 500) -> None:
         """Set the analytic start; takes a minute or two."""
         numbers = self.config.model
@@ -74,12 +89,12 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
 
     def warm_start(self, model: Model) -> None:
-        """Start from the weights of a model of the same configuration.
+        """Start from the weights of a model of the same configuration; it need not have a second look.
 
         Raises ModelMismatch for another configuration.
         """
-        self._check_config(model.config)
-        self.model.load_state_dict(model.state_dict())
+        self._check_config({**model.config, "look_blocks": self.config.model.look_blocks})
+        self.model.load_state_dict({**self.model.state_dict(), **model.state_dict()})
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
 
@@ -127,15 +142,27 @@ class Trainer:
         Only the blocks run in bfloat16: the transforms need the range between the loudest and the faintest coefficient.
         """
         model = self.model
-        projected = model.encoder.project(model.encoder.features(samples))
+        first = torch.randint(self.config.model.noise_frames, (len(samples),), device=self.device)
+        noise = noise_of(model.decoder, samples, first, torch.where(first % 2 == 0, SIDE, 0))
+        features = model.encoder.features(samples)
+        projected = model.encoder.project(features)
         with torch.autocast(self.device.type, torch.bfloat16):
             latent = model.encoder.blocks(projected)
-        quantised, commitment, _ = self.quantizer(latent.float())
-        first = torch.randint(self.config.model.noise_frames, (len(samples),), device=self.device)
-        noise = model.decoder.noise_at(first, torch.where(first % 2 == 0, SIDE, 0), quantised.shape[1])
+        latent = latent.float()
+        if model.look is not None:
+            latent = latent + self.moved(model.look, samples, features, latent.detach(), noise)
+        quantised, commitment, _ = self.quantizer(latent)
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = model.decoder.hidden(quantised)
         return model.decoder.synthesise(hidden.float(), noise), commitment
+
+    def moved(self, look: SecondLook, samples: Tensor, features: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Return by what the second look moves a latent [B, L, width]; nothing is learned through what it sees."""
+        with torch.no_grad():
+            inputs = look_inputs(self.model, look.levels, samples, features, latent, noise)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            move: Tensor = look(inputs)
+        return move.float()
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step; return its losses."""
