@@ -106,7 +106,7 @@ class FastLook:
 
     def __init__(self, look: SecondLook) -> None:
         self.levels = look.levels
-        self._steps = [linear(look.enter), *map(block, look.blocks), look.norm, linear(look.leave)]
+        self._steps: list[Step] = [linear(look.enter), *map(block, look.blocks), look.norm, linear(look.leave)]
 
     def __call__(self, inputs: Tensor) -> Tensor:
         return run(self._steps, inputs)

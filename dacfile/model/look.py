@@ -39,10 +39,11 @@ class Levels(nn.Module):
         super().__init__()
         self.hop = hop
         for size, bands, _ in SCALES:
-            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+            window = torch.hann_window(size)
             self.register_buffer(f"filters_{size}", mel_filters(rate, size, bands).T.float(), persistent=False)
+            self.register_buffer(f"window_{size}", window, persistent=False)
             if size <= MATRIX_WINDOW:
-                self.register_buffer(f"transform_{size}", real_dft(size), persistent=False)
+                self.register_buffer(f"transform_{size}", window[:, None] * real_dft(size), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Return log10 magnitudes [B, L, LEVELS] of samples [B, (L + 1) hop]; frame 0 is centred on sample hop."""
@@ -55,14 +56,14 @@ class Levels(nn.Module):
         step = self.hop // times
         first = REACH + self.hop // 2 + step // 2 - size // 2
         windows = padded[:, first : first + (frames * times - 1) * step + size].unfold(1, size, step)
-        spectrum = self._spectrum(windows * getattr(self, f"window_{size}"), size)
-        levels = (magnitude(spectrum) @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
+        levels = (magnitude(self._spectrum(windows, size)) @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
         return levels.unflatten(1, (frames, times)).flatten(2)
 
-    def _spectrum(self, windowed: Tensor, size: int) -> Tensor:
+    def _spectrum(self, samples: Tensor, size: int) -> Tensor:
+        """Return the spectrum, complex [..., size / 2 + 1], of samples [..., size] under their window."""
         if size > MATRIX_WINDOW:
-            return real_transform(windowed)
-        return torch.view_as_complex((windowed @ getattr(self, f"transform_{size}")).unflatten(-1, (-1, 2)))
+            return real_transform(samples * getattr(self, f"window_{size}"))
+        return torch.view_as_complex((samples @ getattr(self, f"transform_{size}")).unflatten(-1, (-1, 2)))
 
 
 class SecondLook(nn.Module):
