@@ -56,8 +56,8 @@ class Levels(nn.Module):
         step = self.hop // times
         first = REACH + self.hop // 2 + step // 2 - size // 2
         windows = padded[:, first : first + (frames * times - 1) * step + size].unfold(1, size, step)
-        levels = (magnitude(self._spectrum(windows, size)) @ getattr(self, f"filters_{size}")).clamp_min(LOG_FLOOR).log10()
-        return levels.unflatten(1, (frames, times)).flatten(2)
+        levels = magnitude(self._spectrum(windows, size)) @ getattr(self, f"filters_{size}")
+        return levels.clamp_min(LOG_FLOOR).log10().unflatten(1, (frames, times)).flatten(2)
 
     def _spectrum(self, samples: Tensor, size: int) -> Tensor:
         """Return the spectrum, complex [..., size / 2 + 1], of samples [..., size] under their window."""
