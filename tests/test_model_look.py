@@ -14,7 +14,7 @@ from dacfile.quality.spectral import mel_distance, mel_filters
 
 NUMBERS = {"rate": 16000, "hop": 64, "codebooks": 3, "codebook_size": 32, "code_dim": 4, "width": 32,
            "encoder_blocks": 1, "decoder_blocks": 1, "split": 8, "quadrature": 16, "noise_frames": 16,
-           "look_blocks": 1}  # fmt: skip
+           "look_blocks": 1, "look_width": 24}  # fmt: skip
 
 
 def network(trained: bool) -> Lapped:

@@ -410,7 +410,7 @@ def test_a_run_computes_its_losses_in_full_float32(
 
 
 def test_the_second_look_alone_learns_and_leaves_the_rest(corpus: Corpus, trainer: Trainer) -> None:
-    config = replace(CONFIG, model=replace(NUMBERS, look_blocks=1), look_only=True, learning_rate=1e-3)
+    config = replace(CONFIG, model=replace(NUMBERS, look_blocks=1, look_width=16), look_only=True, learning_rate=1e-3)
     looking = Trainer(config, corpus)
     looking.warm_start(trainer.average)
     samples = torch.from_numpy(looking.sampler.batch(4, looking.segment_samples).samples)

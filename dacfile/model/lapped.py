@@ -56,7 +56,9 @@ class LappedConfig:
     quadrature: int = 128
     energy_weight: float = 0.8
     noise_frames: int = 1024
-    look_blocks: int = 0  # of the second look (`dacfile.model.look`); 0: the encoder has none
+    # Of the second look (`dacfile.model.look`); without blocks the encoder has none.
+    look_blocks: int = 0
+    look_width: int = 0
     architecture: str = "lapped"
 
     def __post_init__(self) -> None:

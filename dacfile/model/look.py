@@ -73,12 +73,12 @@ class SecondLook(nn.Module):
         super().__init__()
         if config.hop % SCALES[-1][2]:
             raise ValueError(f"a hop of {config.hop} samples does not part into {SCALES[-1][2]}")
-        width, features = config.width, config.hop + config.quadrature + len(config.band_edges) - 1
+        width, features = config.look_width, config.hop + config.quadrature + len(config.band_edges) - 1
         self.levels = Levels(config.rate, config.hop)
-        self.enter = nn.Linear(2 * width + LEVELS + features, width)
+        self.enter = nn.Linear(2 * config.width + LEVELS + features, width)
         self.blocks = blocks(config.look_blocks, width, config.kernel, config.expansion)
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, width)
+        self.leave = nn.Linear(width, config.width)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 

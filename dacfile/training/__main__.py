@@ -13,13 +13,13 @@ A bundled model from nothing, and its prior (each command resumes where it was s
 
 The -decoder runs keep the encoder, so a prior stays good and is only tied to the new weights. With --prior codes are
 chosen by their bits, too, and `tie --rdo` tells the compressor to do the same. Last, the encoder's second look, for
-the decoder as it is then (bundled 24k has none yet):
+the decoder as it is then (24k has none):
 
     python -m dacfile.training codec 44k-look runs/cache/44100 runs/44k-l --weights dacfile/weights/44k.safetensors
     python -m dacfile.training export runs/44k-l dacfile/weights/44k.safetensors
 
-24k and 16k likewise, with --rate 24000 and 16000. Going on from bundled weights when their run is not at hand (this
-changes the codes):
+24k (but for the look) and 16k likewise, with --rate 24000 and 16000. Going on from bundled weights when their run is
+not at hand (this changes the codes):
 
     python -m dacfile.training codec 44k runs/cache/44100 runs/more --steps 5000 \\
         --weights dacfile/weights/44k.safetensors

@@ -86,7 +86,7 @@ def look_alone(decoder: TrainingConfig, steps: int, **weights: float) -> Trainin
 
 # What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
-    LappedConfig(rate=44100, hop=512, codebooks=9, look_blocks=4),
+    LappedConfig(rate=44100, hop=512, codebooks=9, look_blocks=4, look_width=256),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
     steps=59000,
     decay_share=0.055,
@@ -97,7 +97,7 @@ BUNDLED_44K = TrainingConfig(
     rdo_weight=0.7,
 )
 BUNDLED_24K = TrainingConfig(
-    LappedConfig(rate=24000, hop=320, codebooks=32, split=100, look_blocks=4),
+    LappedConfig(rate=24000, hop=320, codebooks=32, split=100),
     steps=12300,
     decay_share=0.4,
     stft_weight=5.0,
@@ -107,7 +107,7 @@ BUNDLED_24K = TrainingConfig(
     rdo_weight=0.5,
 )
 BUNDLED_16K = TrainingConfig(
-    LappedConfig(rate=16000, hop=320, codebooks=12, split=80, look_blocks=4),
+    LappedConfig(rate=16000, hop=320, codebooks=12, split=80, look_blocks=4, look_width=128),
     steps=21400,
     decay_share=0.28,
     stft_weight=4.5,
@@ -127,8 +127,9 @@ CONFIGS = {
     "44k-look": look_alone(DECODER_44K, 3600, stft_weight=22.0, loudness_weight=9.0, similarity_weight=17.0),
     "24k": BUNDLED_24K,
     "24k-decoder": DECODER_24K,
-    "24k-look": look_alone(DECODER_24K, 2000),
     "16k": BUNDLED_16K,
     "16k-decoder": DECODER_16K,
-    "16k-look": look_alone(DECODER_16K, 3600, stft_weight=11.0, similarity_weight=13.0),
+    "16k-look": replace(
+        look_alone(DECODER_16K, 2800, stft_weight=11.0, similarity_weight=13.0), learning_rate=1.2e-3, decay_share=0.75
+    ),
 }

@@ -15,7 +15,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
-from dacfile.model.lapped import Lapped
+from dacfile.model.lapped import Lapped, LappedConfig
 from dacfile.model.look import SecondLook, look_inputs, noise_of
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
@@ -33,6 +33,7 @@ from dacfile.training.validation import evaluate, examples, split_corpus
 
 LOG_EVERY = 50
 CHECKPOINT = "last.pt"
+LOOK_KEYS = ("look_blocks", "look_width")
 
 
 class Trainer:
@@ -93,13 +94,15 @@ class Trainer:
 
         Raises ModelMismatch for another configuration.
         """
-        self._check_config({**model.config, "look_blocks": self.config.model.look_blocks})
+        fresh = set(self.model.state_dict()) - set(model.state_dict())
+        look = {key: self.model.config[key] for key in LOOK_KEYS} if fresh else {}
+        self._check_config({**model.config, **look})
         self.model.load_state_dict({**self.model.state_dict(), **model.state_dict()})
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
 
     def _check_config(self, config: Config) -> None:
-        if config != self.model.config:
+        if LappedConfig.from_dict(config) != self.model.numbers:  # runs from before there was a look do not mention it
             raise ModelMismatch(f"the weights are of another configuration: {config}, not {self.model.config}")
 
     def set_rdo(self, prior: NetworkPrior) -> None:
