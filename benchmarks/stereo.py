@@ -29,6 +29,7 @@ from dacfile.model.facts import SIDE
 from dacfile.priors import named_prior
 from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
+from dacfile.stream import StreamEncoder
 
 BLOCK_SECONDS = 20
 PLAIN = "plain"
@@ -105,11 +106,21 @@ def size_of(codes: Sequence[np.ndarray], prior: Prior | None, block: int) -> int
     return sum(len(data) for made in encode_blocks(prior, blocks, list(starts)) for rows in made for data, _ in rows)
 
 
+def numbers(mid_side: bool) -> tuple[int, int]:
+    """Return what the networks call the two channels."""
+    return 0, SIDE if mid_side else 1
+
+
+def coded(codec: Codec, channels: np.ndarray, mid_side: bool) -> np.ndarray:
+    """Return codes uint16 [2, K, T] of coded channels float32 [n, 2]."""
+    encoder = StreamEncoder(codec, numbers(mid_side))
+    return np.concatenate([encoder.push(channels), encoder.finish()], axis=-1)
+
+
 def decoded(codec: Codec, codes: Sequence[np.ndarray], mid_side: bool) -> np.ndarray:
     """Return coded channels float32 [n, 2] of two channels' codes of different depth."""
-    numbers = (0, SIDE if mid_side else 1)
-    parts = [codec.decode_windows(c[None], [0], [number])[0] for c, number in zip(codes, numbers, strict=True)]
-    return np.stack(parts, 1)
+    both = zip(codes, numbers(mid_side), strict=True)
+    return np.stack([codec.decode_windows(c[None], [0], [number])[0] for c, number in both], 1)
 
 
 def measure(codec: Codec, plain: Codec, prior: Prior, pair: Pair) -> Iterator[dict[str, object]]:
@@ -123,7 +134,7 @@ def measure(codec: Codec, plain: Codec, prior: Prior, pair: Pair) -> Iterator[di
         plan = plan_for(pair, choice, facts.codebooks)
         way = (choice.mid_side, choice.nearest)
         if way not in whole:
-            whole[way] = (plain if choice.nearest else codec).encode(plan.apply(pair.samples))
+            whole[way] = coded(plain if choice.nearest else codec, plan.apply(pair.samples), choice.mid_side)
         codes = [c[:n] for c, n in zip(whole[way], choice.layers, strict=True)]
         samples = plan.invert(decoded(codec, codes, choice.mid_side)[: len(pair.samples)])
         estimate = torch.from_numpy(np.ascontiguousarray(samples.T, np.float32))
