@@ -47,9 +47,10 @@ class Levels(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Return log10 magnitudes [B, L, LEVELS] of samples [B, (L + 1) hop]; frame 0 is centred on sample hop."""
-        padded = F.pad(samples, (REACH, REACH))
         frames = samples.shape[1] // self.hop - 1
-        return torch.cat([self._scale(padded, frames, size, times) for size, _, times in SCALES], -1)
+        with torch.autocast(samples.device.type, enabled=False):  # rounded to eight bits, faint levels are lost
+            padded = F.pad(samples.float(), (REACH, REACH))
+            return torch.cat([self._scale(padded, frames, size, times) for size, _, times in SCALES], -1)
 
     def _scale(self, padded: Tensor, frames: int, size: int, times: int) -> Tensor:
         """Return [B, L, times * bands] for windows of one size, `times` of them spread evenly over every frame."""
