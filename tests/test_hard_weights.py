@@ -90,6 +90,10 @@ def test_weights_that_are_no_numbers(tmp_path: Path, config: dict, value: float)
         {"hop": 0},
         {"rate": 0},
         {"codebooks": 0},
+        {"look_blocks": -1, "look_width": 8},
+        {"look_blocks": 1},
+        {"look_blocks": 2, "look_width": 10**9},
+        {"look_blocks": 1, "look_width": None},
     ],
 )
 def test_impossible_numbers_of_a_lapped_network(tmp_path: Path, change: dict) -> None:
