@@ -32,7 +32,6 @@ from dacfile.quality import find_delay, round_to_word
 from dacfile.stream import WindowCodec
 
 LARGEST_DELAY = 8
-FAST = "fast"  # in place of a number of passes: without the encoder's second look
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -87,7 +86,7 @@ class Codec:
 
 
 def find_codec(name: str) -> Codec:
-    """Return the codec called FAMILY:RATE (opus, mp3, aac) or MODEL[@fast or @PASSES][:CODEBOOKS] (name or path)."""
+    """Return the codec called FAMILY:RATE (opus, mp3, aac) or MODEL[@PASSES][:CODEBOOKS] (a model's name or path)."""
     family, _, setting = name.rpartition(":")
     if family in BASELINES:
         make, version = BASELINES[family]
@@ -170,8 +169,8 @@ BASELINES: dict[str, tuple[Callable[[int], Coder], Callable[[], str]]] = {
 
 
 def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
-    model, _, way = model.partition("@")
-    codec, prior = _model(model, way)
+    model, _, passes = model.partition("@")
+    codec, prior = _model(model, int(passes or 0))
 
     def code(clip: Clip, folder: Path) -> tuple[int, np.ndarray, int]:
         coded, decoded = folder / "clip.dacz", folder / "out.wav"
@@ -182,13 +181,12 @@ def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
         return coded.stat().st_size, *_read(decoded)
 
     prior_id = prior.id.hex() if prior else "raw"
-    return Codec(name, f"{codec.id.hex()} {prior_id} {codebooks} {way} {_library_digest()}", code)
+    return Codec(name, f"{codec.id.hex()} {prior_id} {codebooks} {passes} {_library_digest()}", code)
 
 
 @lru_cache(maxsize=2)
-def _model(model: str, way: str) -> tuple[WindowCodec, Prior | None]:
-    fast = way == FAST
-    codec = load_codec(Path(model) if "/" in model else model, refine=0 if fast else int(way or 0), fast=fast)
+def _model(model: str, passes: int) -> tuple[WindowCodec, Prior | None]:
+    codec = load_codec(Path(model) if "/" in model else model, refine=passes)
     return codec, default_prior(codec.name, codec.id)
 
 

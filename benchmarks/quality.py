@@ -30,7 +30,7 @@ from typing import Any
 import soundfile
 import soxr
 import torch
-from coders import FAST, ROOT, Clip, find_codec
+from coders import ROOT, Clip, find_codec
 from scoreboard import update_document, write_report
 
 from dacfile.quality.scores import BASIC, METRICS, measure
@@ -45,8 +45,8 @@ DEPTHS = {
     24000: ("24k", (1, 2, 4, 8, 12, 16, 24, 32)),
     16000: ("16k", (1, 2, 3, 4, 6, 8, 10, 12)),
 }
-# By the sample rate of the clips: other ways to choose codes, with all codebooks: without a second look, or refined.
-WAYS = {None: (FAST, "10"), 24000: ("10",), 16000: (FAST, "10")}
+# By the sample rate of the clips: passes of refinement, with all codebooks; the first is a learned one in 44k and 16k.
+PASSES = {None: (1, 10), 24000: (10,), 16000: (1, 10)}
 FIELDS = ("codec", "category", "clip", "rate", "channels", "seconds", "bytes", "kbps_per_channel", *METRICS)
 QUICK_STEP = 5
 Row = dict[str, Any]
@@ -75,7 +75,7 @@ def main() -> None:
 def default_codecs(rate: int | None) -> list[str]:
     """Return the names of the whole scoreboard for clips of this rate."""
     model, depths = DEPTHS[rate]
-    return [*(f"{model}:{n}" for n in depths), *(f"{model}@{way}:{depths[-1]}" for way in WAYS[rate]), *BASELINES]
+    return [*(f"{model}:{n}" for n in depths), *(f"{model}@{n}:{depths[-1]}" for n in PASSES[rate]), *BASELINES]
 
 
 def resampled(clips: list[Path], rate: int, folder: Path) -> list[Path]:
@@ -98,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
         "--codec",
         action="append",
         metavar="NAME:SETTING",
-        help="opus:12, mp3:64, aac:32 (kbit/s per channel), 44k:9, PATH:9 (codebooks), 44k@10:9, 44k@fast:9",
+        help="opus:12, mp3:64, aac:32 (kbit/s per channel), 44k:9, PATH:9 (codebooks), 44k@10:9 (refined)",
     )
     parser.add_argument("--clips", type=Path, default=DEFAULT_CLIPS, help="folder of audio; sub-folders are categories")
     parser.add_argument("--out", type=Path, help="folder of the results (default: benchmarks/results)")

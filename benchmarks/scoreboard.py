@@ -113,13 +113,13 @@ def label(codec: str) -> str:
     family, _, setting = codec.rpartition(":")
     if family in FAMILY_NAMES:
         return f"{FAMILY_NAMES[family]} {setting}"
-    model, _, way = family.partition("@")
-    how = ", fast" if way == "fast" else f", refined in {way} passes" if way else ""
-    return f"{Path(model).stem}, {setting} codebook{'s' if setting != '1' else ''}{how}" if family else codec
+    model, _, passes = family.partition("@")
+    refined = f", refined in {passes} pass{'es' if passes != '1' else ''}" if passes else ""
+    return f"{Path(model).stem}, {setting} codebook{'s' if setting != '1' else ''}{refined}" if family else codec
 
 
 def _best_settings(means: Iterable[Row]) -> list[str]:
-    """Return the setting of the highest rate of every model, coded as by default."""
+    """Return the setting of the highest rate of every model, not refined."""
     best: dict[str, Row] = {}
     for row in means:
         family = row["codec"].rpartition(":")[0]

@@ -40,7 +40,6 @@ def compress(
     prior: bool = True,
     rdo: float | None = None,
     refine: int = 0,
-    fast: bool = False,
     overwrite: bool = False,
     codec: WindowCodec | None = None,
 ) -> Path:
@@ -49,11 +48,11 @@ def compress(
     `codebooks` caps the layers of every channel, `bitrate` the nominal kbit/s of the file; `stereo` is "auto", "lr" or
     "ms"; without `prior` codes are stored raw. `rdo` >= 0 is what a bit weighs against distortion as codes are chosen,
     1 being the weight of an ideal quantiser at high rate (`dacfile.model.rdo`); 0 takes the nearest codes, None the
-    weight that the prior names. `refine` is in how many passes codes are improved (`dacfile.model.refine`): better
-    sound, about the same size, slower by far; `fast` leaves out the second look at what codes decode to
-    (`dacfile.model.look`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo, refine and
-    fast. The output is complete or absent. Raises DaczError, of which OutputExists when it is
-    there already and `overwrite` is false, UsageError when it is the source itself, and OSError.
+    weight that the prior names. `refine` is in how many passes codes are improved: better sound, about the same size,
+    slower; the first is a learned one where the model has it (`dacfile.model.look`), the others search
+    (`dacfile.model.refine`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo and refine.
+    The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and `overwrite`
+    is false, UsageError when it is the source itself, and OSError.
     """
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
@@ -61,8 +60,7 @@ def compress(
     options = CompressOptions(codebooks, bitrate, stereo)
     with AtomicFile(output, overwrite=overwrite) as stream:
         if codec is None:
-            codecs = _codecs(device, precision, rdo_weight(rdo, prior), refine, fast)
-            codec = codecs.for_source(model, lambda: rate_of(path))
+            codec = _codecs(device, precision, rdo_weight(rdo, prior), refine).for_source(model, lambda: rate_of(path))
         found = default_prior(codec.name, codec.id) if prior else None
         compress_file(path, stream, codec, found, options)
     return output
@@ -185,15 +183,14 @@ def load_codec(
     precision: str = "auto",
     rdo: float | None = None,
     refine: int = 0,
-    fast: bool = False,
 ) -> Codec:
     """Load a model by name, id or weights file, ready to encode and decode arrays; imports torch.
 
-    `rdo`, `refine` and `fast` as in `compress`.
+    `rdo` and `refine` as in `compress`.
     """
     from dacfile.codec import load_codec as load
 
-    codec = load(model, device, precision, refine, fast)
+    codec = load(model, device, precision, refine)
     codec.set_rdo(partial(default_prior, codec.name, codec.id), rdo_weight(rdo, prior=True))
     return codec
 
@@ -214,7 +211,7 @@ def _audio_path(path: Path, wanted: str | None) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _codecs(device: str, precision: str, rdo: float | None = None, refine: int = 0, fast: bool = False) -> Codecs:
+def _codecs(device: str, precision: str, rdo: float | None = None, refine: int = 0) -> Codecs:
     from dacfile.installed import Codecs
 
-    return Codecs(device, precision, rdo=rdo, refine=refine, fast=fast)
+    return Codecs(device, precision, rdo=rdo, refine=refine)

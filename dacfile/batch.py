@@ -58,7 +58,7 @@ class CompressSettings:
     leaves what is complete and not older than its source, "fail" and "overwrite" do as they say. check: with "skip",
     decide by the samples themselves in place of the times of the files. verify: read back and decode the codes of every
     output. remove: then delete the source, unless it has changed meanwhile (implies verify); a file that links among
-    the sources lead to goes with them, when the last one is done. rdo, refine, fast: how codes are chosen, as
+    the sources lead to goes with them, when the last one is done. rdo, refine: how codes are chosen, as
     `dacfile.api.compress` has it. coders: processes for entropy coding; 0 leaves it to the threads, None takes one a
     core where there are many.
     """
@@ -70,7 +70,6 @@ class CompressSettings:
     prior: bool = True
     rdo: float | None = None
     refine: int = 0
-    fast: bool = False
     exists: str = "skip"
     check: bool = False
     verify: bool = False
@@ -178,8 +177,7 @@ class _Compress:
             raise UsageError(f"--check says what is skipped: it cannot be used with --exists {settings.exists}")
         self.settings, self.names = settings, _Names(to_remove)
         rdo = rdo_weight(settings.rdo, settings.prior)
-        search = rdo, settings.refine, settings.fast
-        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, *search)
+        self.codecs = Codecs(settings.device, settings.precision, settings.codec, jobs, rdo, settings.refine)
         self.codecs.check()
         if self.wanted:
             check_codebooks(settings.options or CompressOptions(), self.wanted.facts)

@@ -31,7 +31,9 @@ from dacfile.model.base import Model
 from dacfile.model.checkpoint import load_model
 from dacfile.model.dac import Dac
 from dacfile.model.dac_cpu import FastDac
+from dacfile.model.facts import check_refinable
 from dacfile.model.lapped import Lapped
+from dacfile.model.look import LOOK_RDO_FACTOR
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.model.refine import RDO_FACTOR, Refined
 from dacfile.stream import StreamDecoder, StreamEncoder
@@ -46,8 +48,9 @@ class Codec:
     `batch` is the largest number of windows in one call of the network; on CUDA it is what fits into the free memory,
     unless it is given. It is halved, and stays so, when the device runs out of memory. The codes of a window do not
     depend on the batch it is in, up to float rounding. `in_flight` is how many threads gain from using the device at
-    the same time. `refine` is in how many passes codes are improved (`dacfile.model.refine`); raises UsageError for
-    models that cannot do it. `fast` leaves out the second look at what codes decode to (`dacfile.model.look`).
+    the same time. `refine` is in how many passes codes are improved, by the encoder's second look
+    (`dacfile.model.look`) where the model has one, then by search (`dacfile.model.refine`); raises UsageError for
+    models that cannot do it.
     """
 
     def __init__(
@@ -59,18 +62,21 @@ class Codec:
         precision: str = "auto",
         batch: int = 0,
         refine: int = 0,
-        fast: bool = False,
     ) -> None:
-        if fast and isinstance(model, Lapped):
-            model.look = None
+        check_refinable(refine, model.facts)
+        if not refine and isinstance(model, Lapped):
+            model = model.without_look()
         self.model = model.to(resolve_device(device)).eval().requires_grad_(False)
         # With its number: what "cuda" alone means is for every thread to choose.
         self.device = next(self.model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
-        if refine:
+        looks = isinstance(model, Lapped) and model.look is not None
+        self._bit_factor = LOOK_RDO_FACTOR if looks else 1.0
+        if refine > looks:
             network, plain = cast(Lapped | lapped_cpu.FastLapped, self.network), cast(Lapped, self.model)
-            self.network = Refined(network, plain, refine)
+            self.network = Refined(network, plain, refine - looks)
+            self._bit_factor = RDO_FACTOR
         self.facts = model.facts
         self.name = name
         self.id = id
@@ -101,7 +107,7 @@ class Codec:
     def _rdo_choice(self, prior: Prior | None, weight: float | None) -> RdoChoice | None:
         """Return what chooses codes by distance and bits; None, for the nearest, where that cannot or shall not be."""
         if weight is None:
-            weight = suggested_weight(prior) * (RDO_FACTOR if isinstance(self.network, Refined) else 1)
+            weight = suggested_weight(prior) * self._bit_factor
         if not (
             weight and isinstance(prior, NetworkPrior) and isinstance(self.model, Lapped) and covers(prior, self.facts)
         ):
@@ -222,9 +228,7 @@ def fastest(model: Model, device: torch.device, precision: str) -> Model:
     return model
 
 
-def load_codec(
-    model: str | Path | bytes, device: str = "auto", precision: str = "auto", refine: int = 0, fast: bool = False
-) -> Codec:
+def load_codec(model: str | Path | bytes, device: str = "auto", precision: str = "auto", refine: int = 0) -> Codec:
     """Load a model by name, by id (16 bytes, or 32 hexadecimal digits) or from a weights file of any known layout.
 
     Raises ModelNotFound, ModelMismatch or UnsafeWeights.
@@ -233,6 +237,6 @@ def load_codec(
     if path is None:
         entry = store.find(model)
         network, checkpoint = load_model(entry.path)
-        return Codec(network, entry.name, checkpoint.id, device, precision, refine=refine, fast=fast)
+        return Codec(network, entry.name, checkpoint.id, device, precision, refine=refine)
     network, checkpoint = load_model(path)
-    return Codec(network, path.stem, checkpoint.id, device, precision, refine=refine, fast=fast)
+    return Codec(network, path.stem, checkpoint.id, device, precision, refine=refine)

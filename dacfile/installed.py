@@ -34,7 +34,7 @@ class Codecs:
 
     `jobs` is how many files are worked on at the same time: torch then takes its share of the cores for each of them,
     and no more devices are used, since it takes seconds to begin with one.
-    `rdo`, `refine` and `fast` are how they choose codes, as `dacfile.api.compress` has it. Raises
+    `rdo` and `refine` are how they choose codes, as `dacfile.api.compress` has it. Raises
     ModelNotFound, ModelMismatch, UnsafeWeights, or UsageError for the device and its precision, from all methods.
     """
 
@@ -46,10 +46,9 @@ class Codecs:
         jobs: int = 1,
         rdo: float | None = None,
         refine: int = 0,
-        fast: bool = False,
     ) -> None:
         self._device, self._precision, self._only, self._jobs = device, precision, only, jobs
-        self._rdo, self._refine, self._fast = rdo, refine, fast
+        self._rdo, self._refine = rdo, refine
         self._loaded: dict[str | bytes, WindowCodec] = {}
         self._guard = threading.Lock()
 
@@ -88,8 +87,7 @@ class Codecs:
                 from dacfile.device import every_device
 
                 devices = every_device(self._device)[: self._jobs]
-                how = self._precision, self._refine, self._fast
-                codec, *others = (load_codec(key, name, *how) for name in devices)
+                codec, *others = (load_codec(key, name, self._precision, self._refine) for name in devices)
                 for each in (codec, *others):
                     each.set_rdo(partial(default_prior, codec.name, codec.id), self._rdo)
                 # A CPU gains nothing from large batches, any other device is fast only with them.

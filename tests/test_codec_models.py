@@ -38,7 +38,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
             # What starts at zero or near it would hide mistakes.
             if name.endswith(("scale", "noise", "bias", "leave.weight")):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
-    return Codec(model, name=request.param, device="cpu")
+    return Codec(model, name=request.param, device="cpu", refine="look" in request.param)
 
 
 def noise(samples: int, channels: int) -> np.ndarray:

@@ -77,8 +77,8 @@ def test_two_looks_are_nearer_than_one(name: str) -> None:
     tones = sum(np.sin(2 * np.pi * f * time * (1 + 0.2 * time)) for f in (180, 410, 1300))
     audio = (0.1 * tones + 0.02 * np.random.default_rng(0).normal(size=time.shape)).astype(np.float32)[:, None]
     found = []
-    for fast in (True, False):
-        codec = dacfile.load_codec(name, "cpu", fast=fast)
+    for passes in (0, 1):
+        codec = dacfile.load_codec(name, "cpu", refine=passes)
         decoded = codec.decode(codec.encode(audio), len(audio))
         found.append(float(mel_distance(torch.from_numpy(audio.T), torch.from_numpy(decoded.T.copy()), codec.rate)))
     assert found[1] < 0.995 * found[0]

@@ -56,7 +56,7 @@ def test_stereo_counts_twice_in_the_rate() -> None:
 
 def test_the_tables_name_the_worst_clips_of_the_best_setting() -> None:
     assert scoreboard.label("44k@10:9") == "44k, 9 codebooks, refined in 10 passes"
-    assert scoreboard.label("44k@fast:9") == "44k, 9 codebooks, fast"
+    assert scoreboard.label("44k@1:9") == "44k, 9 codebooks, refined in 1 pass"
     text = scoreboard.markdown(ROWS, scoreboard.summarise(ROWS))
     assert "| 44k, 9 codebooks | 6.80 | 1.50 | 3.50 |" in text
     assert "| 44k, 1 codebook | 0.80 |" in text

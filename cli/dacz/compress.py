@@ -18,7 +18,6 @@ from dacz.options import (
     DryRun,
     Exists,
     ExistsOption,
-    Fast,
     FilesFrom,
     Inputs,
     Jobs,
@@ -54,7 +53,6 @@ def command(
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
     rdo: Rdo = None,
     refine: Refine = 0,
-    fast: Fast = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -71,7 +69,7 @@ def command(
     settings = batch.CompressSettings(
         model=model, options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo), device=device,
         precision=precision, prior=not no_prior, exists=exists.value, check=check, verify=verify, remove=remove,
-        rdo=rdo, refine=refine, fast=fast, coders=coders,
+        rdo=rdo, refine=refine, coders=coders,
     )  # fmt: skip
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):

@@ -50,16 +50,13 @@ Rdo = Annotated[
         show_default=False,
     ),
 ]
-Fast = Annotated[
-    bool, typer.Option("--fast", help="Do not listen to what the codes decode to: much faster, a little worse.")
-]
 Refine = Annotated[
     int,
     typer.Option(
         metavar="PASSES",
         min=0,
         max=1000,
-        help="Improve the codes in so many passes: better sound, about the same size, slower. 3 to 20 are sensible.",
+        help="Improve the codes in so many passes: better sound, about the same size, slower. 1 to 20 are sensible.",
     ),
 ]
 Check = Annotated[

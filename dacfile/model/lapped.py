@@ -7,7 +7,8 @@ frames, N hop = number of coefficients.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -245,6 +246,13 @@ class Lapped(Model):
         self.decoder = Decoder(self.numbers)
         self.look = SecondLook(self.numbers) if self.numbers.look_blocks else None
         self.choice: Choice | None = None
+
+    def without_look(self) -> Lapped:
+        """Return the same network, sharing its weights, without the second look and the context that it needs."""
+        other = copy(self)
+        other._modules = {**self._modules, "look": None}
+        other.facts = replace(self.numbers, look_blocks=0).facts
+        return other
 
     def encode(self, samples: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop]; frame 0 is centred on sample hop.

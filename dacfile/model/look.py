@@ -28,6 +28,8 @@ SCALES = ((2048, 320, 1), (1024, 160, 2), (512, 80, 4), (256, 40, 8), (128, 20, 
 LEVELS = sum(bands * times for _, bands, times in SCALES)
 # Windows are centred on parts of frames, so that they reach beyond half a window.
 REACH = SCALES[0][0] // 2
+# Corrected codes are less likely ones: with bits that weigh so many times more, files stay as large as they were.
+LOOK_RDO_FACTOR = 1.3
 # What brings the inputs to deviations of about one.
 LATENT_SCALE, ERROR_SCALE, LEVEL_SCALE = 2.0, 4.0, 2.0
 
