@@ -58,6 +58,7 @@ from dacfile.entropy.files import save_prior
 from dacfile.folders import PRIOR_SUFFIX
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
+from dacfile.model.look import LOOK_RDO_FACTOR
 from dacfile.model.rdo import WEIGHT_KEY, PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, find_audio, prepare
@@ -106,6 +107,7 @@ def setting(text: str) -> tuple[str, Any]:
 def validate(arguments: argparse.Namespace) -> None:
     """Print the scores of weights on the held-out part of a cache."""
     model = cast(Lapped, load_model(arguments.weights)[0].eval())
+    model = model if arguments.look else model.without_look()
     if arguments.prior:
         set_rdo(model, load_prior(arguments.prior))
     _, held_out = split_corpus(Corpus(arguments.cache))
@@ -120,7 +122,7 @@ def train_prior(arguments: argparse.Namespace) -> None:
     model, checkpoint = load_model(arguments.weights)
     start = load_prior(arguments.start) if arguments.start else None
     if not arguments.codes.exists():
-        model = cast(Lapped, model.eval())
+        model = cast(Lapped, model.eval()).without_look()
         if start:
             set_rdo(model, start)
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
@@ -131,8 +133,8 @@ def train_prior(arguments: argparse.Namespace) -> None:
 
 
 def set_rdo(model: Lapped, prior: Prior) -> None:
-    """Have a model choose codes by a prior, if it names a weight."""
-    if weight := suggested_weight(prior):
+    """Have a model choose codes by a prior, if it names a weight, as the compressor does."""
+    if weight := suggested_weight(prior) * (LOOK_RDO_FACTOR if model.look else 1):
         model.choice = RdoChoice(PriorLikelihoods(cast(NetworkPrior, prior), CPU), model.quantizer, weight)
 
 
@@ -198,6 +200,7 @@ def add_judging_commands(commands: Commands) -> None:
     command.add_argument("cache", type=Path)
     command.add_argument("--codebooks", type=int, help="use the first so many codebooks only")
     command.add_argument("--prior", type=Path, help="choose codes by this prior, as the compressor does")
+    command.add_argument("--look", action="store_true", help="with the second look, as `dacz compress --refine 1`")
     command.add_argument("--pesq", action="store_true", help="also on speech: PESQ (needs the extra metrics)")
     command.add_argument("--visqol", action="store_true", help="also ViSQOL, which takes much longer (extra metrics)")
     command.set_defaults(action=validate)
