@@ -33,7 +33,7 @@ LEAST_SAMPLES = SIZES[-1]  # the longest window of the loss
 class Refined(Model):
     """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
 
-    A pass costs a little more than encoding without. Every row of a batch is coded by itself. `network` is
+    A pass costs about three times as much as encoding without. Every row of a batch is coded by itself. `network` is
     what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures.
     """
 
