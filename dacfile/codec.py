@@ -71,11 +71,11 @@ class Codec:
         self.device = next(self.model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
-        looks = isinstance(model, Lapped) and model.look is not None
-        self._bit_factor = LOOK_RDO_FACTOR if looks else 1.0
-        if refine > looks:
+        learned = 1 if isinstance(model, Lapped) and model.look else 0  # the first pass
+        self._bit_factor = LOOK_RDO_FACTOR if learned else 1.0
+        if searches := refine - learned if refine else 0:
             network, plain = cast(Lapped | lapped_cpu.FastLapped, self.network), cast(Lapped, self.model)
-            self.network = Refined(network, plain, refine - looks)
+            self.network = Refined(network, plain, searches)
             self._bit_factor = RDO_FACTOR
         self.facts = model.facts
         self.name = name

@@ -103,8 +103,12 @@ class SharedCodec:
         self.device, self.precision = getattr(codec, "device", "cpu"), getattr(codec, "precision", "fp32")
         copies = (codec, *others) * getattr(codec, "in_flight", 1)
         self.copies = len(copies)
-        self._encode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_all, c.encode_windows) for c in copies))
-        self._decode: Combiner[_Windows, np.ndarray] = Combiner(*(partial(_all, c.decode_windows) for c in copies))
+        self._encode: Combiner[_Windows, np.ndarray] = Combiner(
+            *(partial(_in_one_call, c.encode_windows) for c in copies)
+        )
+        self._decode: Combiner[_Windows, np.ndarray] = Combiner(
+            *(partial(_in_one_call, c.decode_windows) for c in copies)
+        )
 
     def encode_windows(self, x: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
@@ -115,7 +119,7 @@ class SharedCodec:
         return self._decode(codes.shape[1:], (codes, first_frames, channels))
 
 
-def _all(call: Callable[..., np.ndarray], inputs: list[_Windows]) -> list[np.ndarray]:
+def _in_one_call(call: Callable[..., np.ndarray], inputs: list[_Windows]) -> list[np.ndarray]:
     """Code the windows of all requests in one call; return those of each."""
     first_frames = [first for _, firsts, _ in inputs for first in firsts]
     channels = [channel for _, _, numbers in inputs for channel in numbers]

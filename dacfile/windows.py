@@ -36,11 +36,11 @@ class Window:
 
 
 def default_size(context: int) -> int:
-    """Return the window length, in frames, that spends a sixteenth on context, less where contexts are short.
+    """Return the window length, in frames: a sixteenth of it is context, less where contexts are short.
 
-    Shorter windows waste work, longer ones leave the caches and take memory: those of more than 1,024 frames spend an
-    eighth. Measured on one core with the published `dac` network (contexts of 8 and 10 frames): windows of 64 contexts
-    are a tenth faster than windows of 32, and take 6 s of audio.
+    Shorter windows waste work, longer ones leave the caches and take memory: they are longer than 1,024 frames only
+    where more than an eighth would be context. Measured on one core with the published `dac` network (contexts of 8
+    and 10 frames): windows of 64 contexts are a tenth faster than windows of 32, and take 6 s of audio.
     """
     return max(min(32 * context, 1024), 16 * context, 512)
 

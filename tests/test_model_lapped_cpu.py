@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(not products_cpu.is_supported(), reason="PyTorch
 @pytest.fixture(scope="module", params=[0, 2], ids=["one look", "two looks"])
 def model(request: pytest.FixtureRequest) -> Lapped:
     torch.manual_seed(1)
-    built = Lapped({**NUMBERS, "look_blocks": request.param, "look_width": 24}).eval().requires_grad_(False)
+    look = {"look_blocks": request.param, "look_width": 12 * request.param}
+    built = Lapped({**NUMBERS, **look}).eval().requires_grad_(False)
     for name, tensor in built.state_dict().items():
         if name.endswith(("bias", "scale", "noise", "energy_mean", "leave.weight")):
             tensor.normal_(0, 0.3)  # fresh ones hide what is left out

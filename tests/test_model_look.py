@@ -9,7 +9,7 @@ import torch
 import dacfile
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
-from dacfile.model.look import LEVELS, SCALES, Levels
+from dacfile.model.look import LEVELS, SCALES, Levels, looked_at
 from dacfile.quality.spectral import mel_distance, mel_filters
 
 NUMBERS = {"rate": 16000, "hop": 64, "codebooks": 3, "codebook_size": 32, "code_dim": 4, "width": 32,
@@ -50,6 +50,30 @@ def test_levels_are_mel_magnitudes_around_each_part_of_a_frame() -> None:
     assert place == LEVELS
 
 
+def test_the_context_is_what_a_look_reaches() -> None:
+    """Latents of a window are those of the whole sound where its context is there; half of that is not enough."""
+    model, frames = network(trained=True), 120
+    samples, context = sound(frames), model.facts.encoder_context
+    whole = looked_at(model, samples, None, None)
+    first = 30
+    part = samples[:, first * 64 : (frames - 30 + 1) * 64]
+    window = looked_at(model, part, torch.tensor([first, first]), None)
+    inner = slice(context, window.shape[1] - context)
+    torch.testing.assert_close(window[:, inner], whole[:, first:][:, inner], atol=1e-5, rtol=1e-4)
+    edge = context // 2
+    assert (window[:, edge] - whole[:, first + edge]).abs().max() > 1e-4
+
+
+def test_a_model_can_go_without() -> None:
+    model = network(trained=True)
+    alone = model.without_look()
+    assert (alone.look, alone.config["look_blocks"], alone.facts.encoder_context) == (None, 0, 3)
+    assert model.look is not None
+    assert torch.equal(alone.encode(sound()), model.quantizer.encode(model.encoder(sound())))
+    assert alone.without_look() is alone
+    Lapped(alone.config).load_state_dict(alone.state_dict())
+
+
 def test_an_untrained_look_moves_nothing() -> None:
     model = network(trained=False)
     assert torch.equal(model.encode(sound()), model.quantizer.encode(model.encoder(sound())))
@@ -79,6 +103,7 @@ def test_two_looks_are_nearer_than_one(name: str) -> None:
     found = []
     for passes in (0, 1):
         codec = dacfile.load_codec(name, "cpu", refine=passes)
+        assert (getattr(codec.network, "look", None) is not None) == (passes == 1)
         decoded = codec.decode(codec.encode(audio), len(audio))
         found.append(float(mel_distance(torch.from_numpy(audio.T), torch.from_numpy(decoded.T.copy()), codec.rate)))
     assert found[1] < 0.995 * found[0]

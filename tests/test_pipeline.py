@@ -273,18 +273,37 @@ class TestDepth:
             unpacked(data, codebooks=codebooks)
 
 
+class Listener(StubCodec):
+    """Keeps the numbers of the channels that it codes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: set[int] = set()
+        self.decoded: set[int] = set()
+
+    def encode_windows(self, x, first_frames, channels) -> np.ndarray:
+        self.encoded.update(channels)
+        return super().encode_windows(x, first_frames, channels)
+
+    def decode_windows(self, codes, first_frames, channels) -> np.ndarray:
+        self.decoded.update(channels)
+        return super().decode_windows(codes, first_frames, channels)
+
+
 @pytest.mark.parametrize(("stereo", "numbers"), [("lr", {0, 1}), ("ms", {0, SIDE})])
 def test_the_network_is_told_which_channel_is_a_side(tmp_path: Path, stereo: str, numbers: set[int]) -> None:
-    seen: set[int] = set()
-
-    class Listener(StubCodec):
-        def decode_windows(self, codes, first_frames, channels) -> np.ndarray:
-            seen.update(channels)
-            return super().decode_windows(codes, first_frames, channels)
-
+    listener = Listener()
     source = write(tmp_path / "a.wav", tone(RATE, 2, RATE) * np.array([1, 0.5], np.float32), RATE)
-    unpacked(packed(source, stereo=stereo), Listener())
-    assert seen == numbers
+    unpacked(packed(source, listener, stereo=stereo), listener)
+    assert (listener.encoded, listener.decoded) == (numbers, numbers)
+
+
+def test_both_networks_number_channels_alike_where_some_are_not_coded(tmp_path: Path) -> None:
+    samples = tone(RATE, 4, RATE) * np.array([1, 0, 0.7, 1], np.float32)
+    samples[:, 3] = samples[:, 0]
+    listener = Listener()
+    unpacked(packed(write(tmp_path / "a.wav", samples, RATE), listener), listener)
+    assert listener.encoded == listener.decoded == {0, 2}
 
 
 def test_clipping_is_counted_and_float_is_not_clipped(tmp_path: Path) -> None:

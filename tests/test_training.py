@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_models import SMALL_DAC
 
 from dacfile import device
 from dacfile.errors import ModelMismatch
+from dacfile.model.base import build
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped, LappedConfig
 from dacfile.quality.reconstruction import ReconstructionLoss
@@ -427,3 +429,18 @@ def test_the_second_look_alone_learns_and_leaves_the_rest(corpus: Corpus, traine
 def test_there_is_no_look_to_train_in_a_model_without(corpus: Corpus) -> None:
     with pytest.raises(ModelMismatch, match="no second look"):
         Trainer(replace(CONFIG, look_only=True), corpus)
+
+
+def test_weights_with_and_without_a_look_start_runs_of_both_kinds(corpus: Corpus, trainer: Trainer) -> None:
+    def run_with(blocks: int, width: int) -> Trainer:
+        return Trainer(replace(CONFIG, model=replace(NUMBERS, look_blocks=blocks, look_width=width)), corpus)
+
+    looking = run_with(1, 16)
+    looking.warm_start(trainer.average)
+    trainer.warm_start(looking.average)
+    assert "look.enter.weight" not in trainer.model.state_dict()
+    for other in (run_with(2, 16), run_with(1, 24)):
+        with pytest.raises(ModelMismatch, match="another configuration"):
+            other.warm_start(looking.average)
+    with pytest.raises(ModelMismatch, match="another configuration"):
+        trainer.warm_start(build(SMALL_DAC))

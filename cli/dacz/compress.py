@@ -67,10 +67,19 @@ def command(
     from dacz.common import gather
 
     settings = batch.CompressSettings(
-        model=model, options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo), device=device,
-        precision=precision, prior=not no_prior, exists=exists.value, check=check, verify=verify, remove=remove,
-        rdo=rdo, refine=refine, coders=coders,
-    )  # fmt: skip
+        model=model,
+        options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo),
+        device=device,
+        precision=precision,
+        prior=not no_prior,
+        exists=exists.value,
+        check=check,
+        verify=verify,
+        remove=remove,
+        rdo=rdo,
+        refine=refine,
+        coders=coders,
+    )
     sources = gather(inputs, files_from)
     if work.is_stream(sources, out):
         refused = {"--rm": remove, "--verify": verify, "--check": check, "--dry-run": dry_run, "--json": as_json}

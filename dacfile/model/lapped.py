@@ -65,6 +65,8 @@ class LappedConfig:
     def __post_init__(self) -> None:
         if not (0 < self.exponent <= 1 and 0 < self.energy_weight < 1e3):
             raise ValueError(f"exponent {self.exponent} or energy weight {self.energy_weight} out of range")
+        if self.look_blocks < 0 or (self.look_blocks > 0) != (self.look_width > 0):
+            raise ValueError(f"a second look of {self.look_blocks} blocks and {self.look_width} numbers")
 
     @classmethod
     def from_dict(cls, config: Config) -> LappedConfig:
@@ -249,9 +251,12 @@ class Lapped(Model):
 
     def without_look(self) -> Lapped:
         """Return the same network, sharing its weights, without the second look and the context that it needs."""
+        if self.look is None:
+            return self
         other = copy(self)
         other._modules = {**self._modules, "look": None}
-        other.facts = replace(self.numbers, look_blocks=0).facts
+        other.numbers = replace(self.numbers, look_blocks=0, look_width=0)
+        other.config, other.facts = asdict(other.numbers), other.numbers.facts
         return other
 
     def encode(self, samples: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:

@@ -96,7 +96,7 @@ def looked_at(
 ) -> Tensor:
     """Return the latent [B, L, width] of samples [B, (L + 1) hop], moved by the second look where there is one.
 
-    The decoder's noise depends on first_frame and channel, int64 [B], as it will; None stands for zeros.
+    first_frame and channel, int64 [B], are what decoding will have, for its noise; None stands for zeros.
     """
     features = network.encoder.features(samples)
     latent = network.encoder.latent(features)

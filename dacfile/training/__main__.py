@@ -17,6 +17,7 @@ the decoder as it is then (24k has none):
 
     python -m dacfile.training codec 44k-look runs/cache/44100 runs/44k-l --weights dacfile/weights/44k.safetensors
     python -m dacfile.training export runs/44k-l dacfile/weights/44k.safetensors
+    python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights --rdo 0.3
 
 24k (but for the look) and 16k likewise, with --rate 24000 and 16000. Going on from bundled weights when their run is
 not at hand (this changes the codes):
@@ -122,9 +123,11 @@ def train_prior(arguments: argparse.Namespace) -> None:
     model, checkpoint = load_model(arguments.weights)
     start = load_prior(arguments.start) if arguments.start else None
     if not arguments.codes.exists():
-        model = cast(Lapped, model.eval()).without_look()
-        if start:
-            set_rdo(model, start)
+        model = model.eval()
+        if isinstance(model, Lapped):
+            model = model.without_look()
+            if start:
+                set_rdo(model, start)
         write_codes(fastest(model, CPU, "fp32"), find_audio(arguments.audio), arguments.codes)
     train_prior_file(
         arguments.codes, arguments.target, model.facts, arguments.minutes,

@@ -67,11 +67,12 @@ def decoder_alone(
     )
 
 
-def look_alone(decoder: TrainingConfig, steps: int, **weights: float) -> TrainingConfig:
+def look_alone(decoder: TrainingConfig, width: int, steps: int, **weights: float) -> TrainingConfig:
     """Return the third phase of a run: the second look alone, with the losses of the decoder's phase, or others."""
     return replace(
         decoder,
         **weights,  # type: ignore[arg-type]
+        model=replace(decoder.model, look_blocks=4, look_width=width),
         batch=12,
         frames=96,
         steps=steps,
@@ -86,7 +87,7 @@ def look_alone(decoder: TrainingConfig, steps: int, **weights: float) -> Trainin
 
 # What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
-    LappedConfig(rate=44100, hop=512, codebooks=9, look_blocks=4, look_width=256),
+    LappedConfig(rate=44100, hop=512, codebooks=9),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
     steps=59000,
     decay_share=0.055,
@@ -107,7 +108,7 @@ BUNDLED_24K = TrainingConfig(
     rdo_weight=0.5,
 )
 BUNDLED_16K = TrainingConfig(
-    LappedConfig(rate=16000, hop=320, codebooks=12, split=80, look_blocks=4, look_width=128),
+    LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
     steps=21400,
     decay_share=0.28,
     stft_weight=4.5,
@@ -120,16 +121,15 @@ BUNDLED_16K = TrainingConfig(
 DECODER_44K = decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0)
 DECODER_24K = replace(decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0)
 DECODER_16K = replace(decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0)
+LOOK_16K = look_alone(DECODER_16K, 128, 2800, stft_weight=11.0, similarity_weight=13.0)
 
 CONFIGS = {
     "44k": BUNDLED_44K,
     "44k-decoder": DECODER_44K,
-    "44k-look": look_alone(DECODER_44K, 3600, stft_weight=22.0, loudness_weight=9.0, similarity_weight=17.0),
+    "44k-look": look_alone(DECODER_44K, 256, 3600, stft_weight=22.0, loudness_weight=9.0, similarity_weight=17.0),
     "24k": BUNDLED_24K,
     "24k-decoder": DECODER_24K,
     "16k": BUNDLED_16K,
     "16k-decoder": DECODER_16K,
-    "16k-look": replace(
-        look_alone(DECODER_16K, 2800, stft_weight=11.0, similarity_weight=13.0), learning_rate=1.2e-3, decay_share=0.75
-    ),
+    "16k-look": replace(LOOK_16K, learning_rate=1.2e-3, decay_share=0.75),
 }

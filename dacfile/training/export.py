@@ -42,7 +42,7 @@ def _mix_decoders(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], s
     for name, tensor in weights.items():
         if name.startswith(DECODER) and tensor.is_floating_point():
             tensor.lerp_(others[name], share)
-        elif not torch.equal(tensor, others[name]):
+        elif name not in others or not torch.equal(tensor, others[name]):
             raise ModelMismatch(f"{name} differs: only decoders for the same codes can be mixed")
 
 

@@ -15,7 +15,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
-from dacfile.model.lapped import Lapped, LappedConfig
+from dacfile.model.lapped import Lapped
 from dacfile.model.look import SecondLook, look_inputs, noise_of
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
@@ -90,19 +90,24 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
 
     def warm_start(self, model: Model) -> None:
-        """Start from the weights of a model of the same configuration; it need not have a second look.
+        """Start from the weights of a model of the same configuration, but for the second look.
 
-        Raises ModelMismatch for another configuration.
+        Without a look of its own a run does not need the model's, and one with a look can begin it. Raises
+        ModelMismatch for another configuration.
         """
-        fresh = set(self.model.state_dict()) - set(model.state_dict())
-        look = {key: self.model.config[key] for key in LOOK_KEYS} if fresh else {}
-        self._check_config({**model.config, **look})
+        if isinstance(model, Lapped):
+            model = model if self.model.look else model.without_look()
+            look = {} if model.look else {key: self.model.config[key] for key in LOOK_KEYS}
+            self._check_config({**model.config, **look})
+        else:
+            self._check_config(model.config)
         self.model.load_state_dict({**self.model.state_dict(), **model.state_dict()})
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
 
     def _check_config(self, config: Config) -> None:
-        if LappedConfig.from_dict(config) != self.model.numbers:  # runs from before there was a look do not mention it
+        # Runs from before there was a look do not mention it.
+        if {**dict.fromkeys(LOOK_KEYS, 0), **config} != self.model.config:
             raise ModelMismatch(f"the weights are of another configuration: {config}, not {self.model.config}")
 
     def set_rdo(self, prior: NetworkPrior) -> None:
@@ -153,7 +158,7 @@ class Trainer:
             latent = model.encoder.blocks(projected)
         latent = latent.float()
         if model.look is not None:
-            latent = latent + self.moved(model.look, samples, features, latent.detach(), noise)
+            latent = latent + self.moved(model.look, samples, features, latent, noise)
         quantised, commitment, _ = self.quantizer(latent)
         with torch.autocast(self.device.type, torch.bfloat16):
             hidden = model.decoder.hidden(quantised)
