@@ -45,7 +45,7 @@ DEPTHS = {
     24000: ("24k", (1, 2, 4, 8, 12, 16, 24, 32)),
     16000: ("16k", (1, 2, 3, 4, 6, 8, 10, 12)),
 }
-# By the sample rate of the clips: passes of refinement, with all codebooks; the first is a learned one in 44k and 16k.
+# By the sample rate of the clips: passes of refinement, with all codebooks; a single one is learned in 44k and 16k.
 PASSES = {None: (1, 10), 24000: (10,), 16000: (1, 10)}
 FIELDS = ("codec", "category", "clip", "rate", "channels", "seconds", "bytes", "kbps_per_channel", *METRICS)
 QUICK_STEP = 5

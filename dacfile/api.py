@@ -49,7 +49,7 @@ def compress(
     "ms"; without `prior` codes are stored raw. `rdo` >= 0 is what a bit weighs against distortion as codes are chosen,
     1 being the weight of an ideal quantiser at high rate (`dacfile.model.rdo`); 0 takes the nearest codes, None the
     weight that the prior names. `refine` is in how many passes codes are improved: better sound, about the same size,
-    slower; the first is a learned one where the model has it (`dacfile.model.look`), the others search
+    slower; a single one is learned where the model has it (`dacfile.model.look`), more of them search
     (`dacfile.model.refine`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo and refine.
     The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and `overwrite`
     is false, UsageError when it is the source itself, and OSError.

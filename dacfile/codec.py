@@ -48,8 +48,8 @@ class Codec:
     `batch` is the largest number of windows in one call of the network; on CUDA it is what fits into the free memory,
     unless it is given. It is halved, and stays so, when the device runs out of memory. The codes of a window do not
     depend on the batch it is in, up to float rounding. `in_flight` is how many threads gain from using the device at
-    the same time. `refine` is in how many passes codes are improved, by the encoder's second look
-    (`dacfile.model.look`) where the model has one, then by search (`dacfile.model.refine`); raises UsageError for
+    the same time. `refine` is in how many passes codes are improved: in one by the encoder's second look
+    (`dacfile.model.look`) where the model has one, else by search (`dacfile.model.refine`); raises UsageError for
     models that cannot do it.
     """
 
@@ -64,18 +64,18 @@ class Codec:
         refine: int = 0,
     ) -> None:
         check_refinable(refine, model.facts)
-        if not refine and isinstance(model, Lapped):
+        if isinstance(model, Lapped) and refine != 1:  # search finds what a look does, in fewer bits
             model = model.without_look()
         self.model = model.to(resolve_device(device)).eval().requires_grad_(False)
         # With its number: what "cuda" alone means is for every thread to choose.
         self.device = next(self.model.parameters()).device
         self.precision = resolve_precision(precision, self.device)
         self.network = fastest(self.model, self.device, self.precision)  # what runs: the same weights and codes
-        learned = 1 if isinstance(model, Lapped) and model.look else 0  # the first pass
-        self._bit_factor = LOOK_RDO_FACTOR if learned else 1.0
-        if searches := refine - learned if refine else 0:
+        looks = isinstance(model, Lapped) and model.look is not None
+        self._bit_factor = LOOK_RDO_FACTOR if looks else 1.0
+        if refine and not looks:
             network, plain = cast(Lapped | lapped_cpu.FastLapped, self.network), cast(Lapped, self.model)
-            self.network = Refined(network, plain, searches)
+            self.network = Refined(network, plain, refine)
             self._bit_factor = RDO_FACTOR
         self.facts = model.facts
         self.name = name
