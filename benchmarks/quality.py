@@ -98,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
         "--codec",
         action="append",
         metavar="NAME:SETTING",
-        help="opus:12, mp3:64, aac:32 (kbit/s per channel), 44k:9, PATH:9 (codebooks), 44k@10:9 (refined)",
+        help="opus:12, mp3:64, aac:32 (kbit/s per channel), 44k:9, PATH:9 (codebooks), 44k@10:9 (refined); repeatable",
     )
     parser.add_argument("--clips", type=Path, default=DEFAULT_CLIPS, help="folder of audio; sub-folders are categories")
     parser.add_argument("--out", type=Path, help="folder of the results (default: benchmarks/results)")

@@ -49,6 +49,16 @@ def test_every_bundled_model_gains(sound, name):
     assert found[1] < 0.995 * found[0]
 
 
+@pytest.mark.parametrize("name", ["44k", "16k"])  # those that look twice
+def test_two_looks_are_nearer_than_one(sound, name):
+    found = []
+    for passes in (0, 1):
+        codec = dacfile.load_codec(name, "cpu", refine=passes)
+        assert (getattr(codec.network, "look", None) is not None) == (passes == 1)
+        found.append(distance(codec, sound, codec.encode(sound)))
+    assert found[1] < 0.995 * found[0]
+
+
 def test_they_are_the_same_every_time(sound):
     codes = [dacfile.load_codec("16k", "cpu", refine=2).encode(sound) for _ in range(2)]
     assert np.array_equal(*codes)

@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from dacfile.model.convnext import blocks
 from dacfile.quality.reconstruction import LOG_FLOOR, MATRIX_WINDOW, real_dft
 from dacfile.quality.spectra import magnitude, real_transform
-from dacfile.quality.spectral import mel_filters
+from dacfile.quality.spectral import MEL_SCALES, mel_filters
 
 if TYPE_CHECKING:
     from dacfile.model.lapped import Decoder, Lapped, LappedConfig
     from dacfile.model.lapped_cpu import FastDecoder, FastLapped
 
-# Window, mel bands, and how often in a frame.
-SCALES = ((2048, 320, 1), (1024, 160, 2), (512, 80, 4), (256, 40, 8), (128, 20, 8), (64, 10, 16), (32, 5, 32))
+# Window, mel bands, and how often in a frame: the scales of the mel distance, the longest first.
+SCALES = tuple((*scale, times) for scale, times in zip(reversed(MEL_SCALES), (1, 2, 4, 8, 8, 16, 32), strict=True))
 LEVELS = sum(bands * times for _, bands, times in SCALES)
 # Windows are centred on parts of frames, so that they reach beyond half a window.
 REACH = SCALES[0][0] // 2

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from dacfile.model.base import Model
-from dacfile.model.facts import check_refinable
 from dacfile.model.lapped import Lapped
 from dacfile.model.lapped_cpu import FastLapped
 from dacfile.model.lapped_quantizer import Choice
-from dacfile.model.look import looked_at, noise_of
+from dacfile.model.look import noise_of
 from dacfile.quality.reconstruction import SIZES, ReconstructionLoss, Target
 
 # Numbers found on validation audio with the 44k model (docs/training.md).
@@ -34,12 +33,11 @@ class Refined(Model):
     """A `lapped` network whose encoder improves its codes in a number of passes; decoding is the network's own.
 
     A pass costs about three times as much as encoding without. Every row of a batch is coded by itself. `network` is
-    what runs, `model` the plain form of it, for gradients. Raises UsageError for other architectures.
+    what runs, `model` the plain form of it, for gradients. That it can be refined, `check_refinable` has told.
     """
 
     def __init__(self, network: Lapped | FastLapped, model: Lapped, passes: int) -> None:
         super().__init__()
-        check_refinable(passes, model.facts)
         self.facts, self.config, self.passes = model.facts, model.config, passes
         self._network, self._decoder = network, model.decoder
         self._loss = ReconstructionLoss(model.facts.rate).to(model.decoder.noise.device)
@@ -49,7 +47,8 @@ class Refined(Model):
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
         with torch.inference_mode(False), torch.no_grad():
             samples = x.clone()  # a tensor made in inference mode could not take part in gradients
-            latent = looked_at(self._network, samples, first_frame, channel)
+            encoder = self._network.encoder
+            latent = encoder.latent(encoder.features(samples))
             reference = samples[:, self.facts.hop : -self.facts.hop]
             if reference.shape[1] < LEAST_SAMPLES:
                 return self._network.quantizer.encode(latent, self.choice)

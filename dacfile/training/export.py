@@ -17,7 +17,6 @@ from dacfile.audio.stereo import LevelMeter, plan_channels
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Model
 from dacfile.model.checkpoint import save_native
-from dacfile.model.facts import SIDE
 
 PAIR_COPIES = 4
 DECODER = "decoder."  # what the names of its weights begin with
@@ -47,10 +46,9 @@ def _mix_decoders(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], s
 
 
 @torch.inference_mode()
-def encode(model: Model, samples: np.ndarray, channel: int = 0) -> np.ndarray:
-    """Return the codes uint16 [K, T] of a coded channel (its number, or SIDE), float32 [n] at the model's rate."""
-    window = model.padded(torch.from_numpy(samples)[None])
-    return model.encode(window, torch.tensor([0]), torch.tensor([channel]))[0].numpy().astype(np.uint16)
+def encode(model: Model, samples: np.ndarray) -> np.ndarray:
+    """Return the codes uint16 [K, T] of one coded channel, float32 [n] at the model's rate."""
+    return model.encode(model.padded(torch.from_numpy(samples)[None]))[0].numpy().astype(np.uint16)
 
 
 def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -72,8 +70,7 @@ def encode_file(model: Model, path: Path) -> Iterator[tuple[str, np.ndarray]]:
         if rate != model.facts.rate:
             samples = soxr.resample(samples, rate, model.facts.rate)
         for shift in range(PAIR_COPIES if is_pair else 1):
-            later = np.ascontiguousarray(samples[shift * model.facts.hop // PAIR_COPIES :], np.float32)
-            codes = encode(model, later, SIDE if plan.mid_side and channel == 1 else channel)
+            codes = encode(model, np.ascontiguousarray(samples[shift * model.facts.hop // PAIR_COPIES :], np.float32))
             yield f"{shift}:{pair[channel]}" if is_pair else "mono", codes
 
 

@@ -16,7 +16,7 @@ from dacfile.errors import ModelMismatch
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
-from dacfile.model.look import SecondLook, look_inputs, noise_of
+from dacfile.model.look import SecondLook, look_inputs
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
 from dacfile.training.analytic import initialise
@@ -151,8 +151,8 @@ class Trainer:
         """
         model = self.model
         first = torch.randint(self.config.model.noise_frames, (len(samples),), device=self.device)
-        noise = noise_of(model.decoder, samples, first, torch.where(first % 2 == 0, SIDE, 0))
         features = model.encoder.features(samples)
+        noise = model.decoder.noise_at(first, torch.where(first % 2 == 0, SIDE, 0), features.shape[1])
         projected = model.encoder.project(features)
         with torch.autocast(self.device.type, torch.bfloat16):
             latent = model.encoder.blocks(projected)
