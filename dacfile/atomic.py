@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import os
 import threading
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -37,7 +38,7 @@ _OPEN_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW"
 
 _TRIES = 10  # to open a file in a folder that another process has made, and removes meanwhile
 
-_live: set[Path] = set()
+_live: weakref.WeakSet[AtomicFile] = weakref.WeakSet()  # an interrupt may keep a file from being taken out
 _made: set[Path] = set()  # folders in which nothing has been finished yet
 _live_guard = threading.Lock()
 
@@ -78,22 +79,34 @@ class AtomicFile:
         if not self.overwrite and os.path.lexists(self.target):
             raise OutputExists(f"{self.target}: exists already; choose another name or allow overwriting")
         for _ in range(_TRIES):
-            with contextlib.suppress(FileNotFoundError):  # another process has just removed a folder it had made
+            try:
                 return self._open()
+            except FileNotFoundError:  # another process has just removed a folder it had made
+                pass
         return self._open()
 
     def _open(self) -> BinaryIO:
         try:
             with _live_guard:
                 _make_folders(self.target.parent)
-                if self.temporary in _live:
+                if any(other.temporary == self.temporary for other in _live):
                     raise TargetBusy(f"{self.target}: is being written already")
-                self._stream = _as_stream(_open_locked(self.temporary, self.target), self.temporary)
-                _live.add(self.temporary)
+                self._stream = _open_locked(self.temporary, self.target)
+                _live.add(self)
         except BaseException:
-            _remove_folders(self.target.parent)
+            self._abandon()
             raise
         return self._stream
+
+    def _abandon(self) -> None:
+        """Take back what a start that has failed, or was interrupted, may have left; not what belongs to another."""
+        _forget(self)
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        with contextlib.suppress(OSError):
+            _remove_if_unlocked(self.temporary)
+        _remove_folders(self.target.parent)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -101,15 +114,11 @@ class AtomicFile:
         stream = self._stream
         if stream is None:
             return
+        if kind is None:
+            self._commit(stream)
+        else:
+            self._discard(stream)
         self._stream = None
-        try:
-            if kind is None:
-                self._commit(stream)
-            else:
-                self._discard(stream)
-        finally:
-            with _live_guard:
-                _live.discard(self.temporary)
 
     def _commit(self, stream: BinaryIO) -> None:
         try:
@@ -121,11 +130,12 @@ class AtomicFile:
         except BaseException as error:
             self._discard(stream)
             if isinstance(error, OSError) and error.filename == str(self.temporary):
-                error.filename = str(self.target)  # the temporary name tells a user nothing
+                error.filename = str(self.target)
             raise
         stream.close()
         sync_folder(self.target.parent)
         _made.difference_update(self.target.parents)
+        _forget(self)
 
     def _rename(self) -> None:
         """Give the finished file its name; a hard link is the only rename that refuses to replace."""
@@ -152,6 +162,12 @@ class AtomicFile:
         if fcntl is None:
             _unlink_quietly(self.temporary)
         _remove_folders(self.target.parent)
+        _forget(self)
+
+
+def _forget(file: AtomicFile) -> None:
+    with _live_guard:
+        _live.discard(file)
 
 
 def check_target(target: Path) -> None:
@@ -162,56 +178,46 @@ def check_target(target: Path) -> None:
 
 def _make_folders(folder: Path) -> None:
     """Create a folder and those above it that are missing, and remember which these were."""
-    missing = itertools.takewhile(lambda place: not place.is_dir(), (folder, *folder.parents))
-    for place in reversed(list(missing)):
+    missing = list(itertools.takewhile(lambda place: not place.is_dir(), (folder, *folder.parents)))
+    _made.update(missing)
+    for place in reversed(missing):
         place.mkdir(exist_ok=True)
-        _made.add(place)
 
 
 def _remove_folders(folder: Path) -> None:
     """Remove a folder and those above it that were made for an output that has failed, unless something is in them."""
-    with _live_guard, contextlib.suppress(OSError):
-        for place in itertools.takewhile(_made.__contains__, (folder, *folder.parents)):
-            place.rmdir()
-            _made.discard(place)
+    with _live_guard:
+        places = list(itertools.takewhile(_made.__contains__, (folder, *folder.parents)))
+        with contextlib.suppress(OSError):
+            for place in places:
+                with contextlib.suppress(FileNotFoundError):  # an interrupt came before it was made
+                    place.rmdir()
+        _made.difference_update([place for place in places if not os.path.lexists(place)])
 
 
-def _open_locked(path: Path, target: Path) -> int:
-    """Return a descriptor of the empty file `path` that this process has locked; raises TargetBusy."""
+def _open_locked(path: Path, target: Path) -> BinaryIO:
+    """Return the empty file `path`, which this process has locked; raises TargetBusy."""
     while True:
+        stream = _opened(path, target)
         try:
-            descriptor = os.open(path, _OPEN_FLAGS | os.O_CREAT, 0o666)
-        except OSError as error:
-            error.filename = str(target)
-            raise
-        try:
-            if _lock(descriptor) is False:
+            if _lock(stream.fileno()) is False:
                 raise TargetBusy(f"{target}: is being written by another process")
-            if _is_still(path, descriptor):
-                if os.fstat(descriptor).st_nlink == 1:
-                    _empty(descriptor, path)
-                    return descriptor
+            if _is_still(path, stream.fileno()):
+                if os.fstat(stream.fileno()).st_nlink == 1:
+                    os.ftruncate(stream.fileno(), 0)
+                    return stream
                 os.unlink(path)  # a second name of a finished file, left by a crash just after it was linked
         except BaseException:
-            os.close(descriptor)
+            stream.close()
             raise
-        os.close(descriptor)  # renamed or removed between opening and locking: take the next one
+        stream.close()  # renamed or removed between opening and locking: take the next one
 
 
-def _empty(descriptor: int, path: Path) -> None:
+def _opened(path: Path, target: Path) -> BinaryIO:
     try:
-        os.ftruncate(descriptor, 0)
-    except OSError:
-        _unlink_quietly(path)
-        raise
-
-
-def _as_stream(descriptor: int, path: Path) -> BinaryIO:
-    try:
-        return os.fdopen(descriptor, "w+b")
-    except BaseException:
-        _unlink_quietly(path)
-        os.close(descriptor)
+        return open(path, "w+b", opener=lambda name, _flags: os.open(name, _OPEN_FLAGS | os.O_CREAT, 0o666))
+    except OSError as error:
+        error.filename = str(target)  # the temporary name tells a user nothing
         raise
 
 
@@ -275,7 +281,10 @@ def _remove_if_unlocked(path: Path) -> bool:
 
 
 def discard_live() -> None:
-    """Remove the temporary files of this process, for an exit that cannot wait for its threads."""
+    """Remove what this process has not finished writing, for an exit that does not wait for its threads."""
     with _live_guard:
-        for path in _live:
-            _unlink_quietly(path)
+        files = list(_live)
+        for file in files:
+            _unlink_quietly(file.temporary)
+    for file in files:
+        _remove_folders(file.target.parent)

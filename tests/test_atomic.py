@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,6 +199,60 @@ def test_discard_live_removes_what_is_being_written(tmp_path):
         atomic.discard_live()
         assert names(tmp_path) == []
     assert names(tmp_path) == []
+
+
+def interrupt_at(line: int):
+    """Return a trace function that raises KeyboardInterrupt at the n-th line of atomic.py that is run.
+
+    Python runs no signal handler between a block and the exit of its `with`, a trace function would.
+    """
+    lines = itertools.count()
+    source = Path(atomic.__file__).read_text().splitlines()
+
+    def trace(frame, event, _argument):
+        if frame.f_code.co_filename != atomic.__file__:
+            return None
+        is_with = source[frame.f_lineno - 1].lstrip().startswith("with ")
+        if event == "line" and not is_with and next(lines) == line:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def write_interrupted(target: Path, line: int, *, fails: bool) -> bool:
+    """Write a file and say whether an interrupt came at this line of the way."""
+    before = sys.gettrace()
+    sys.settrace(interrupt_at(line))
+    try:
+        with contextlib.suppress(ZeroDivisionError), AtomicFile(target) as stream:
+            stream.write(b"data")
+            if fails:
+                raise ZeroDivisionError
+    except KeyboardInterrupt:
+        sys.settrace(before)
+        atomic.discard_live()  # as `dacz` does
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.skipif(atomic.fcntl is None, reason="without locks a temporary file may stay")
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interrupt_at_any_line_leaves_a_whole_file_or_nothing(tmp_path, fails):
+    target = tmp_path / "made" / "up" / "a.dacz"
+    for line in itertools.count():
+        interrupted = write_interrupted(target, line, fails=fails)
+        left = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert left in ([], [target]), line
+        assert left or not (tmp_path / "made").exists(), line
+        if not interrupted:
+            break
+        write(target)  # nothing is taken for busy
+        shutil.rmtree(tmp_path / "made")
+    assert line > 30
+    assert left == ([] if fails else [target])
 
 
 def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path):

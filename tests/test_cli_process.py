@@ -73,7 +73,7 @@ def test_kill_9_leaves_nothing_partial_and_the_next_run_completes(music, expecte
 
 def test_ctrl_c_finishes_what_is_in_flight(music, expected, tmp_path):
     out = tmp_path / "out"
-    child = start("compress", music, "-o", out, "-j", 1, delay=0.3)
+    child = start("compress", music, "-o", out, "-j", 1, delay=1)
     wait_for(lambda: in_flight(out))
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=PATIENCE)

@@ -11,6 +11,7 @@ import sys
 import typer
 
 import dacfile
+from dacfile.atomic import discard_live
 from dacfile.errors import DaczError
 from dacfile.runner import INTERRUPTED, SOME_FAILED
 from dacz import bench, compare, compress, decompress, info, models, optimize, priors, repack, salvage, verify
@@ -81,6 +82,7 @@ def run(arguments: list[str]) -> int:
         complain(None, str(error))
         return error.exit_code
     except KeyboardInterrupt:
+        discard_live()
         complain(None, "interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # Python would complain again at its exit
