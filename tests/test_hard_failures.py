@@ -84,8 +84,8 @@ def inject(patch: pytest.MonkeyPatch, place: str, n: int) -> NthCall:
     kind, name = place.split(".")
     if kind == "output":
         failing = NthCall(None, n)
-        fdopen = os.fdopen
-        patch.setattr(atomic.os, "fdopen", lambda *a, **k: NthStep(fdopen(*a, **k), name, failing))
+        opened = atomic._opened
+        patch.setattr(atomic, "_opened", lambda *a: NthStep(opened(*a), name, failing))
     elif kind == "source":
         failing = NthCall(None, n)
         plain = builtins.open
@@ -103,7 +103,7 @@ def inject(patch: pytest.MonkeyPatch, place: str, n: int) -> NthCall:
 
 
 PLACES = [
-    *(f"os.{name}" for name in ("open", "fdopen", "fsync", "link", "mkdir", "stat", "lstat", "fstat", "scandir")),
+    *(f"os.{name}" for name in ("open", "fsync", "link", "mkdir", "stat", "lstat", "fstat", "scandir")),
     "os.unlink", "os.ftruncate", "fcntl.flock", "builtins.open", "source.read", "source.seek",
     "output.write", "output.flush", "output.close",
 ]  # fmt: skip
