@@ -27,13 +27,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class CodedBlock:
-    """The codes of one block: per channel its mode and, if CODED, uint16 [layers, frames]."""
+    """The codes of one block: per channel its mode and, if CODED, uint16 [layers, frames], perhaps an equaliser."""
 
     sequence: int
     first_frame: int
     frames: int
     modes: tuple[int, ...]
     codes: tuple[np.ndarray | None, ...]
+    equalisers: tuple[bytes, ...] = ()  # of every channel, empty where it has none; or of none
 
     def dense(self, codebooks: int) -> np.ndarray:
         """Return uint16 [C, codebooks, frames], ABSENT where nothing is stored."""
@@ -158,13 +159,16 @@ def encode_codes(blocks: Sequence[CodedBlock], head: Head, total_frames: int, pr
     """Yield blocks as they are stored, coded by `prior` (None: raw); `total_frames` tells which is a file's last."""
     for block, channels in zip(blocks, encode_layers(blocks, head, prior), strict=True):
         last = block.first_frame + block.frames == total_frames
-        yield Block(block.sequence, block.frames, last, stored_channels(block.modes, channels))
+        yield Block(block.sequence, block.frames, last, stored_channels(block, channels))
 
 
-def stored_channels(modes: Iterable[int], channels: Iterable[Sequence[StoredLayer]]) -> tuple[ChannelBlock, ...]:
-    """Return the channels of a block from their modes and the (bytes, CRC) of their layers."""
-    pairs = zip(modes, channels, strict=True)
-    return tuple(ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers)) for mode, layers in pairs)
+def stored_channels(block: CodedBlock, channels: Iterable[Sequence[StoredLayer]]) -> tuple[ChannelBlock, ...]:
+    """Return the channels of a block as they are stored, with the (bytes, CRC) of their layers."""
+    equalisers = block.equalisers or [b""] * len(block.modes)
+    return tuple(
+        ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers), equaliser)
+        for mode, layers, equaliser in zip(block.modes, channels, equalisers, strict=True)
+    )
 
 
 def decode_codes(
@@ -178,7 +182,8 @@ def decode_codes(
         decoded = decode_blocks(prior, payloads, frames, codebooks, firsts, head.codebook_size)
         for block, first, codes in zip(group, firsts, decoded, strict=True):
             modes = tuple(channel.mode for channel in block.channels)
-            yield CodedBlock(block.sequence, first, block.frames, modes, tuple(codes))
+            equalisers = tuple(channel.equaliser for channel in block.channels)
+            yield CodedBlock(block.sequence, first, block.frames, modes, tuple(codes), equalisers)
 
 
 def _payload(channel: ChannelBlock) -> list[StoredLayer] | None:

@@ -152,21 +152,34 @@ class Codec:
         samples = torch.from_numpy(np.ascontiguousarray(x, np.float32))
         return self._in_batches(self.network.encode, samples, first_frames, channels).astype(np.uint16)
 
-    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+    def decode_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Decode windows of codes uint16 [B, n, L] to float32 [B, L * hop - tail]; ABSENT codes add nothing.
 
-        Raises UsageError when a code is not below the codebook size.
+        Gains float32 [B, L, POINTS] in nepers are those of equalisers (`dacfile.equaliser`). Raises UsageError when a
+        code is not below the codebook size.
         """
         present = codes != ABSENT
         if codes.shape[1] > self.facts.codebooks or (codes[present] >= self.facts.codebook_size).any():
             raise UsageError(f"codes that model {self.name} does not have")
         signed = np.where(present, codes.astype(np.int64), -1)
-        return self._in_batches(self.network.decode, torch.from_numpy(signed), first_frames, channels)
+        others = () if gains is None else (torch.from_numpy(gains),)
+        return self._in_batches(self.network.decode, torch.from_numpy(signed), first_frames, channels, *others)
 
     def _in_batches(
-        self, network: Callable[..., Tensor], windows: Tensor, first_frames: Sequence[int], channels: Sequence[int]
+        self,
+        network: Callable[..., Tensor],
+        windows: Tensor,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        *others: Tensor,
     ) -> np.ndarray:
-        inputs = windows, torch.tensor(first_frames), torch.tensor(channels)
+        inputs = windows, torch.tensor(first_frames), torch.tensor(channels), *others
         self._choose_batch(network, inputs)
         outputs: list[Tensor] = []
         done = 0

@@ -21,7 +21,8 @@ from dacfile.stream import WindowCodec
 
 FEW_BLOCKS = 8  # a file with more keeps its own calls busy enough
 
-_Windows = tuple[np.ndarray, Sequence[int], Sequence[int]]  # samples or codes, first frames, channels
+# Samples or codes, first frames, channels, and perhaps gains.
+_Windows = tuple[np.ndarray, Sequence[int], Sequence[int]] | tuple[np.ndarray, Sequence[int], Sequence[int], np.ndarray]
 _Blocks = tuple[Sequence[Sequence[Sequence[Known]]], Sequence[int], Sequence[int]]  # payloads, frames, first frames
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -114,17 +115,25 @@ class SharedCodec:
         """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
         return self._encode(x.shape[1:], (x, first_frames, channels))
 
-    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+    def decode_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
-        return self._decode(codes.shape[1:], (codes, first_frames, channels))
+        if gains is None:
+            return self._decode(codes.shape[1:], (codes, first_frames, channels))
+        return self._decode((*codes.shape[1:], "gains"), (codes, first_frames, channels, gains))
 
 
 def _in_one_call(call: Callable[..., np.ndarray], inputs: list[_Windows]) -> list[np.ndarray]:
     """Code the windows of all requests in one call; return those of each."""
-    first_frames = [first for _, firsts, _ in inputs for first in firsts]
-    channels = [channel for _, _, numbers in inputs for channel in numbers]
-    outputs = call(np.concatenate([windows for windows, _, _ in inputs]), first_frames, channels)
-    return _split(outputs, [len(windows) for windows, _, _ in inputs])
+    windows, firsts, numbers, *gains = zip(*inputs, strict=True)
+    others = [np.concatenate(parts) for parts in gains]
+    outputs = call(np.concatenate(windows), list(chain(*firsts)), list(chain(*numbers)), *others)
+    return _split(outputs, [len(part) for part in windows])
 
 
 class SharedPrior:

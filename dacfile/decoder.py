@@ -13,6 +13,7 @@ from dacfile.audio.stereo import restore
 from dacfile.blocks import CodedBlock, decode_codes
 from dacfile.container import CODED, SAME, TRANSFORM_MID_SIDE, Block, Reader
 from dacfile.entropy import Prior
+from dacfile.equaliser import FrameGains
 from dacfile.errors import StructureError, UsageError
 from dacfile.model.facts import SIDE, Facts
 from dacfile.pieces import piece_frames, regroup
@@ -31,23 +32,31 @@ class Span:
 
 
 class FileWindowDecoder:
-    """Decode the windows of a file: those without codes to zeros, no network runs; channel 1 of mid/side as SIDE."""
+    """Decode the windows of a file: those without codes to zeros, no network runs; channel 1 of mid/side as SIDE.
 
-    def __init__(self, codec: WindowDecoder, mid_side: bool) -> None:
-        self._codec, self._mid_side = codec, mid_side
+    `gains` are those of the blocks that have been read.
+    """
+
+    def __init__(self, codec: WindowDecoder, mid_side: bool, gains: FrameGains) -> None:
+        self._codec, self._mid_side, self._gains = codec, mid_side, gains
         self.facts, self.batch = codec.facts, codec.batch
 
-    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
-        """Decode as the codec does, but windows without any code to zeros."""
-        if self._mid_side:
-            channels = [SIDE if channel == 1 else channel for channel in channels]
-        rows = np.flatnonzero((codes != ABSENT).any(axis=(1, 2))).tolist()
-        if len(rows) == len(codes):
-            return self._codec.decode_windows(codes, first_frames, channels)
+    def decode_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Decode as the codec does, with the file's gains, but windows without any code to zeros."""
+        firsts, places = np.array(first_frames), np.array(channels)
+        gains = self._gains.at(firsts, places, codes.shape[-1])
+        numbers = np.where(places == 1, SIDE, places) if self._mid_side else places
+        rows = np.flatnonzero((codes != ABSENT).any(axis=(1, 2)))
         out = np.zeros((len(codes), self.facts.decoded(codes.shape[-1])), np.float32)
         if len(rows):
-            firsts, indices = [first_frames[row] for row in rows], [channels[row] for row in rows]
-            out[rows] = self._codec.decode_windows(codes[rows], firsts, indices)
+            others = () if gains is None else (gains[rows],)
+            out[rows] = self._codec.decode_windows(codes[rows], firsts[rows].tolist(), numbers[rows].tolist(), *others)
         return out
 
 
@@ -72,7 +81,9 @@ class Decoder:
             raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
         self.reader, self.head = reader, reader.head
         self._mid_side = self.head.transform == TRANSFORM_MID_SIDE
-        self._codec, self._prior, self._codebooks = FileWindowDecoder(codec, self._mid_side), prior, codebooks
+        self._gains = FrameGains(self.head.frames_per_block)
+        self._codec = FileWindowDecoder(codec, self._mid_side, self._gains)
+        self._prior, self._codebooks = prior, codebooks
 
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Yield the source's samples [start, stop), float32 [n, C], at its own rate.
@@ -115,6 +126,9 @@ class Decoder:
         blocks = blocks_with(self.reader, first_frame, end_frame)
         for block in decode_codes(blocks, self.head, self._prior, self._codebooks):
             patches.add(block, self._codec.facts)
+            if any(block.equalisers) and not self._codec.facts.equalises:
+                raise StructureError(f"block {block.sequence}: an equaliser, which the file's model does not have")
+            self._gains.add(block.sequence, block.equalisers)
             low = max(first_frame - block.first_frame, 0)
             yield block.dense(self.head.codebooks)[..., low : end_frame - block.first_frame]
 

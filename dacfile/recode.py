@@ -133,8 +133,8 @@ def checksums_of(stream: BinaryIO, prior: Prior | None) -> Checksums:
 
 def _recoded(group: Sequence[Block], head: Head, old: Prior | None, new: Prior | None) -> Iterator[Block]:
     decoded = list(decode_codes(group, head, old))
-    for block, channels in zip(group, encode_layers(decoded, head, new), strict=True):
-        yield replace(block, channels=stored_channels((channel.mode for channel in block.channels), channels))
+    for block, coded, channels in zip(group, decoded, encode_layers(decoded, head, new), strict=True):
+        yield replace(block, channels=stored_channels(coded, channels))
 
 
 def _checksums(block: Block) -> tuple[int, ...]:

@@ -34,8 +34,17 @@ class WindowEncoder(Windowed, Protocol):
 class WindowDecoder(Windowed, Protocol):
     """What decodes windows."""
 
-    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
-        """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
+    def decode_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing.
+
+        Gains float32 [B, L, POINTS] are those of equalisers (`dacfile.equaliser`), for models that have them.
+        """
 
 
 class WindowCodec(WindowEncoder, WindowDecoder, Protocol):

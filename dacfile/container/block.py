@@ -13,6 +13,8 @@ from .head import CODER_RAW, Head
 from .wire import U32_MAX
 
 SILENT, SAME, CODED = 0, 1, 2
+_EQUALISED = 3  # as stored: CODED, with an equaliser
+EQUALISER_BYTES = 24
 
 _FIXED = struct.Struct("<IHBB")  # sequence, frames, flags, reserved
 _LAYER = struct.Struct("<HI")  # length, codes_crc
@@ -32,10 +34,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class ChannelBlock:
-    """One channel of a block: SILENT, SAME (as channel 0) or CODED with 1..K layers, coarse to fine."""
+    """One channel of a block: SILENT, SAME (as channel 0) or CODED with 1..K layers, coarse to fine.
+
+    A CODED one may have an equaliser, EQUALISER_BYTES long (`dacfile.equaliser`); else it is empty.
+    """
 
     mode: int
     layers: tuple[Layer, ...] = ()
+    equaliser: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Block:
 def max_block_bytes(head: Head) -> int:
     """Return the largest BLOC payload that HEAD allows: what a reader has to be ready to hold."""
     layer = _LAYER.size + head.raw_layer_bytes(head.frames_per_block)
-    return FIXED_BYTES + head.channels * (2 + head.codebooks * layer)
+    return FIXED_BYTES + head.channels * (2 + EQUALISER_BYTES + head.codebooks * layer)
 
 
 def min_block_bytes(head: Head) -> int:
@@ -74,7 +80,7 @@ def parse_block(payload: bytes, head: Head) -> Block:
     sequence, frames, flags, reserved = _FIXED.unpack_from(payload)
     if flags & ~_LAST or reserved:
         raise UnsupportedFeature(f"block {sequence} uses reserved bits: the file needs a newer version of this program")
-    modes, tables, at = _parse_tables(payload, head, sequence)
+    modes, equalisers, tables, at = _parse_tables(payload, head, sequence)
     sizes = [size for size, _ in _coding_order(tables)]
     if at + sum(sizes) != len(payload):
         raise StructureError(f"block {sequence}: the lengths of its layers disagree with the length of the chunk")
@@ -82,7 +88,8 @@ def parse_block(payload: bytes, head: Head) -> Block:
     for index, (size, crc) in _coding_order([[(c, entry) for entry in table] for c, table in enumerate(tables)]):
         channels[index].append(Layer(payload[at : at + size], crc))
         at += size
-    blocks = tuple(ChannelBlock(mode, tuple(layers)) for mode, layers in zip(modes, channels, strict=True))
+    parts = zip(modes, channels, equalisers, strict=True)
+    blocks = tuple(ChannelBlock(mode, tuple(layers), equaliser) for mode, layers, equaliser in parts)
     block = Block(sequence, frames, bool(flags & _LAST), blocks)
     check_block(block, head)
     return block
@@ -111,6 +118,8 @@ def _check_channel(channel: ChannelBlock, index: int, head: Head, raw: int, name
         raise StructureError(f"{name}: it cannot be the same as itself")
     if (channel.mode == CODED) != bool(channel.layers) or len(channel.layers) > head.codebooks:
         raise StructureError(f"{name}: {len(channel.layers)} layers do not fit its mode or {head.codebooks} codebooks")
+    if len(channel.equaliser) not in (0, EQUALISER_BYTES) or (channel.equaliser and channel.mode != CODED):
+        raise StructureError(f"{name}: an equaliser of {len(channel.equaliser)} bytes does not fit its mode")
     for layer in channel.layers:
         if len(layer.data) > raw or (head.coder == CODER_RAW and len(layer.data) != raw):
             raise StructureError(f"{name}: a layer of {len(layer.data)} bytes, where a raw one has {raw}")
@@ -122,29 +131,35 @@ def _pack_table(channel: ChannelBlock) -> bytes:
     if channel.mode != CODED:
         return bytes((channel.mode,))
     entries = (_LAYER.pack(len(layer.data), layer.codes_crc) for layer in channel.layers)
-    return b"".join((bytes((CODED, len(channel.layers))), *entries))
+    mode = _EQUALISED if channel.equaliser else CODED
+    return b"".join((bytes((mode, len(channel.layers))), channel.equaliser, *entries))
 
 
-def _parse_tables(payload: bytes, head: Head, sequence: int) -> tuple[list[int], list[list[tuple[int, int]]], int]:
-    """Return the modes and the (length, codes_crc) of the layers of every channel, and where the layers' bytes start.
+def _parse_tables(
+    payload: bytes, head: Head, sequence: int
+) -> tuple[list[int], list[bytes], list[list[tuple[int, int]]], int]:
+    """Return the modes, equalisers, and (length, codes_crc) of the layers of every channel, and where the layers start.
 
     Everything is read by offset from bytes that are already here, so a wrong count allocates nothing.
     """
-    modes, tables, at = [], [], FIXED_BYTES
+    modes, equalisers, tables, at = [], [], [], FIXED_BYTES
     for index in range(head.channels):
         mode = payload[at] if at < len(payload) else SILENT
-        count = payload[at + 1] if mode == CODED and at + 1 < len(payload) else 0
-        if mode == CODED and not 1 <= count <= head.codebooks:
+        stored = mode in (CODED, _EQUALISED)
+        count = payload[at + 1] if stored and at + 1 < len(payload) else 0
+        if stored and not 1 <= count <= head.codebooks:
             raise StructureError(f"block {sequence}, channel {index}: {count} layers, not 1..{head.codebooks}")
-        end = at + (2 + count * _LAYER.size if mode == CODED else 1)
+        start = at + (2 if stored else 1) + (EQUALISER_BYTES if mode == _EQUALISED else 0)
+        end = start + count * _LAYER.size
         if end > len(payload):
             raise StructureError(f"block {sequence}: its table of channels does not fit in the chunk")
-        if mode > CODED:
+        if mode > _EQUALISED:
             raise UnsupportedFeature(f"block {sequence}, channel {index}: mode {mode} is unknown; update this program")
-        modes.append(mode)
-        tables.append([_LAYER.unpack_from(payload, at + 2 + k * _LAYER.size) for k in range(count)])
+        modes.append(CODED if stored else mode)
+        equalisers.append(payload[at + 2 : start])
+        tables.append([_LAYER.unpack_from(payload, start + k * _LAYER.size) for k in range(count)])
         at = end
-    return modes, tables, at
+    return modes, equalisers, tables, at
 
 
 def _coding_order(channels: Sequence[Sequence[_T]]) -> Iterator[_T]:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from dacfile.errors import UsageError
 from dacfile.limits import DEFAULT_LIMITS, Limits
 
-from .block import Block, ChannelBlock
+from .block import Block
 from .head import Head
 from .walk import walking
 from .wire import OtherChunk, Tail
@@ -60,7 +60,7 @@ def drop_layers(
 
 
 def _cut(block: Block, layers: int) -> Block:
-    channels = tuple(ChannelBlock(channel.mode, channel.layers[:layers]) for channel in block.channels)
+    channels = tuple(replace(channel, layers=channel.layers[:layers]) for channel in block.channels)
     return replace(block, channels=channels)
 
 

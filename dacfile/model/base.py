@@ -41,7 +41,7 @@ class Model(nn.Module):
 
         A negative code means that the layer is absent in that frame: it adds nothing. `first_frame` and `channel`,
         int64 [B], are the absolute index of each item's first frame and the index of its coded channel, or SIDE: they
-        choose the noise of `lapped`.
+        choose the noise of `lapped`. Models that have equalisers (`Facts.equalises`) take their gains as well.
         """
 
 

@@ -58,6 +58,11 @@ class Facts:
         return max(frames * self.hop - self.tail, 0)
 
     @property
+    def equalises(self) -> bool:
+        """Whether blocks may have equalisers (`dacfile.equaliser`)."""
+        return self.architecture == "lapped"
+
+    @property
     def bits_per_code(self) -> int:
         """Bits of one code stored raw: log2(N), rounded up."""
         return (self.codebook_size - 1).bit_length()

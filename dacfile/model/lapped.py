@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dacfile.equaliser import bin_interpolation
 from dacfile.model import mdct
 from dacfile.model.base import Config, Model
 from dacfile.model.convnext import blocks
@@ -174,6 +175,7 @@ class Decoder(nn.Module):
     noise: Tensor
     synthesis: Tensor
     interpolation: Tensor
+    equalising: Tensor
     offset: Tensor
 
     def __init__(self, config: LappedConfig) -> None:
@@ -188,6 +190,8 @@ class Decoder(nn.Module):
         self.register_buffer("noise", torch.zeros(NOISE_TABLES, config.noise_frames, config.hop))
         self.register_buffer("synthesis", mdct.basis(config.hop).T.float().contiguous(), persistent=False)
         self.register_buffer("interpolation", band_interpolation(edges, config.hop), persistent=False)
+        equalising = torch.from_numpy(bin_interpolation(config.hop, config.rate)).float()
+        self.register_buffer("equalising", equalising, persistent=False)
         offset = torch.zeros(config.hop)
         offset[: config.split] = NOISE_OFFSET_BELOW_SPLIT
         self.register_buffer("offset", offset, persistent=False)
@@ -208,11 +212,11 @@ class Decoder(nn.Module):
         hidden: Tensor = self.blocks(self.enter(latent.transpose(1, 2)).transpose(1, 2))
         return hidden
 
-    def synthesise(self, hidden: Tensor, noise: Tensor) -> Tensor:
-        """Return samples [B, (L - 1) hop] of the last hidden state [B, L, width]."""
-        return mdct.overlap_add(self.coefficients(hidden, noise) @ self.synthesis)
+    def synthesise(self, hidden: Tensor, noise: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Return samples [B, (L - 1) hop] of the last hidden state [B, L, width]; gains as in `Lapped.decode`."""
+        return mdct.overlap_add(self.coefficients(hidden, noise, gains) @ self.synthesis)
 
-    def coefficients(self, hidden: Tensor, noise: Tensor) -> Tensor:
+    def coefficients(self, hidden: Tensor, noise: Tensor, gains: Tensor | None = None) -> Tensor:
         """Return MDCT coefficients [B, L, hop] from the last hidden state [B, L, width]."""
         hop, config = self.config.hop, self.config
         low, high, fine, energies = self.project(hidden).split(
@@ -223,11 +227,12 @@ class Decoder(nn.Module):
         # Above the split tones are told in units of the envelope: companding is flat at zero, where they start.
         scale = envelope[..., config.split :].clamp(*NOISE_GAIN_RANGE).exp()
         tones = torch.cat([expand(low, config.exponent), scale * high], -1)
-        return tones + gain.exp() * noise
+        coefficients = tones + gain.exp() * noise
+        return coefficients if gains is None else coefficients * (gains @ self.equalising).exp()
 
-    def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, noise: Tensor, gains: Tensor | None = None) -> Tensor:
         """Map the latent [B, L, width] to samples [B, (L - 1) hop], from the first frame's second half on."""
-        return self.synthesise(self.hidden(latent), noise)
+        return self.synthesise(self.hidden(latent), noise, gains)
 
 
 class Lapped(Model):
@@ -266,11 +271,12 @@ class Lapped(Model):
         """
         return self.quantizer.encode(looked_at(self, samples, first_frame, channel), self.choice)
 
-    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor, gains: Tensor | None = None) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L].
 
-        first_frame and channel (a coded channel's number, or SIDE), int64 [B], say where each row's noise starts.
+        first_frame and channel (a coded channel's number, or SIDE), int64 [B], say where each row's noise starts; gains
+        [B, L, POINTS], in nepers, are those of equalisers (`dacfile.equaliser`).
         """
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
-        samples: Tensor = self.decoder(self.quantizer.decode(codes), noise)
+        samples: Tensor = self.decoder(self.quantizer.decode(codes), noise, gains)
         return samples

@@ -87,7 +87,7 @@ class FastEncoder:
 
 
 class FastDecoder:
-    """Latent [B, L, width] and noise [B, L, hop] -> samples [B, (L - 1) hop], as `Decoder` makes them."""
+    """Latent [B, L, width], noise [B, L, hop] and gains -> samples [B, (L - 1) hop], as `Decoder` makes them."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.config, self.noise_at = decoder.config, decoder.noise_at
@@ -96,8 +96,8 @@ class FastDecoder:
         self._synthesis = packed(decoder.synthesis.T)
         self._steps = [convolution(decoder.enter), *map(block, decoder.blocks)]
 
-    def __call__(self, latent: Tensor, noise: Tensor) -> Tensor:
-        coefficients = self._plain.coefficients(run(self._steps, latent), noise)
+    def __call__(self, latent: Tensor, noise: Tensor, gains: Tensor | None = None) -> Tensor:
+        coefficients = self._plain.coefficients(run(self._steps, latent), noise, gains)
         return mdct.overlap_add(self._synthesis(coefficients))
 
 
@@ -168,7 +168,7 @@ class FastLapped(Model):
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
         return self.quantizer.encode(looked_at(self, x, first_frame, channel), self.choice)
 
-    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor, gains: Tensor | None = None) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
-        return self.decoder(self.quantizer.decode(codes), noise)
+        return self.decoder(self.quantizer.decode(codes), noise, gains)

@@ -55,9 +55,9 @@ class Refined(Model):
             noise = noise_of(self._decoder, samples, first_frame, channel)
             return self._refined(latent, noise, self._loss.targets(reference))
 
-    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, first_frame: Tensor, channel: Tensor, gains: Tensor | None = None) -> Tensor:
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
-        return self._network.decode(codes, first_frame, channel)
+        return self._network.decode(codes, first_frame, channel, gains)
 
     def _refined(self, latent: Tensor, noise: Tensor, targets: Target) -> Tensor:
         """Return codes [B, K, L], from a latent [B, L, width] on, that decode nearer to a reference [B, (L - 1) hop].
