@@ -17,6 +17,7 @@ import numpy as np
 from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer
 from dacfile.entropy import Prior, decode_blocks, encode_blocks
 from dacfile.entropy.coder import StoredLayer
+from dacfile.equalising import Equalising
 from dacfile.model.facts import Facts
 from dacfile.windows import ABSENT
 
@@ -90,8 +91,10 @@ class BlockMaker:
         same: Sequence[bool],
         silence: Silence,
         prior: Prior | None,
+        equalising: Equalising | None = None,
     ) -> None:
         self._head, self._total, self._prior, self._silence = head, total_frames, prior, silence
+        self._equalising = equalising
         self._layers, self._same = layers, same
         self._coded = [c for c, depth in enumerate(layers) if depth and not same[c]]
         self._held = np.zeros((len(self._coded), head.codebooks, 0), np.uint16)
@@ -123,12 +126,25 @@ class BlockMaker:
         part, self._held = self._held[..., :frames], self._held[..., frames:]
         modes = self._modes(frames)
         arrays: list[np.ndarray | None] = [None] * len(self._layers)
+        equalisers = [b""] * len(self._layers)
+        found = self._equalisers(part)
         for row, channel in enumerate(self._coded):
             if modes[channel] == CODED:
                 arrays[channel] = part[row, : self._layers[channel]]
+                equalisers[channel] = found[row]
         sequence = self._done // self._head.frames_per_block
-        self._group.append(CodedBlock(sequence, self._done, frames, tuple(modes), tuple(arrays)))
+        self._group.append(
+            CodedBlock(sequence, self._done, frames, tuple(modes), tuple(arrays), tuple(equalisers)),
+        )
         self._done += frames
+
+    def _equalisers(self, codes: np.ndarray) -> list[bytes]:
+        """Return the equaliser of each coded channel for the codes [C, K, n] of the next block."""
+        if self._equalising is None:
+            return [b""] * len(codes)
+        depths = np.array([self._layers[channel] for channel in self._coded])
+        left_out = np.arange(codes.shape[1])[:, None] >= depths[:, None, None]
+        return self._equalising.of_block(self._done, np.where(left_out, np.uint16(ABSENT), codes))
 
     def _modes(self, frames: int) -> list[int]:
         modes = [SILENT] * len(self._layers)

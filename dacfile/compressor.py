@@ -23,6 +23,7 @@ from dacfile.container import (
 )
 from dacfile.entropy import Prior
 from dacfile.entropy.prior import check_covers
+from dacfile.equalising import Equalising
 from dacfile.errors import UsageError
 from dacfile.events import ProgressCallback
 from dacfile.limits import DEFAULT_LIMITS
@@ -37,7 +38,8 @@ class CompressOptions:
     """What a user may choose for one file.
 
     `codebooks` caps the layers of every channel; `bitrate` (nominal kbit/s of all channels together) picks the cap;
-    `stereo` is "auto", "lr" or "ms" and matters for two channels only; `block_seconds` is the length of a block.
+    `stereo` is "auto", "lr" or "ms" and matters for two channels only; `block_seconds` is the length of a block;
+    `equalise` gives blocks equalisers (`dacfile.equaliser`) where the model can have them.
     Raises UsageError for an unknown `stereo`, or when both `codebooks` and `bitrate` are given.
     """
 
@@ -45,6 +47,7 @@ class CompressOptions:
     bitrate: float | None = None
     stereo: str = "auto"
     block_seconds: float = 20.0
+    equalise: bool = True
 
     def __post_init__(self) -> None:
         check_stereo(self.stereo)
@@ -86,7 +89,7 @@ def compress_file(
         head = make_head(codec, prior, reader.info, material.samples, plan, options)
         metadata = reader.metadata()
         writer = Writer(target, head, metadata.tags, metadata.pictures)
-        tail = _write_blocks(material, writer, codec, head, plan, prior, progress)
+        tail = _write_blocks(material, writer, codec, head, plan, prior, options.equalise, progress)
         reader.check_unchanged()  # a later change must not look older than the output
         notes = tuple(dict.fromkeys((*reader.warnings, *metadata.notes)))
         return Compressed(reader.info, material.samples, material.seconds, tail.file_size, plan, notes)
@@ -170,17 +173,23 @@ def _write_blocks(
     head: Head,
     plan: ChannelPlan,
     prior: Prior | None,
+    equalise: bool,
     progress: ProgressCallback | None,
 ) -> Tail:
     coded = plan.coded
+    numbers = [SIDE if plan.mid_side and channel == 1 else channel for channel in coded]
     silence = Silence(codec.facts, len(coded))
-    maker = BlockMaker(head, codec.facts.frames(material.length), plan.layers, plan.same, silence, prior)
-    encoder = StreamEncoder(codec, [SIDE if plan.mid_side and channel == 1 else channel for channel in coded])
+    equalising = Equalising(codec, numbers) if equalise and codec.facts.equalises else None
+    frames = codec.facts.frames(material.length)
+    maker = BlockMaker(head, frames, plan.layers, plan.same, silence, prior, equalising)
+    encoder = StreamEncoder(codec, numbers)
     done = 0
     size = piece_frames(codec, codec.facts.encoder_context, max(len(coded), 1)) * head.hop
     for block in regroup(material.blocks(), size, axis=0) if coded else ():
         samples = plan.apply(block)[:, coded]
         silence.push(samples)
+        if equalising:
+            equalising.push(samples)
         for ready in maker.push(encoder.push(samples)):
             writer.write_block(ready)
         done += len(block)

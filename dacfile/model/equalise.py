@@ -1,0 +1,112 @@
+"""Find the equaliser of a block: gains that bring the levels of decoded samples to those of the sound that was coded.
+
+Codes are chosen frame by frame, and what they get wrong all along - a band a little too loud, noise in the gaps between
+steady partials - is cheap to tell once. The gains P minimise, for levels of the mel distance (`dacfile.quality`),
+
+    sum over windows and mel bands of mean |e - J P| / bands + price x loss of SI-SDR in dB,
+
+where e is the natural logarithm of the ratio of wanted to decoded mel magnitudes of a frame, and J P what the gains
+add to them: J is the mean share of each point in a band. The absolute value is replaced by its parabola at the median
+of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution that is its curvature.
+The SI-SDR is taken from powers and cross-powers of single bins. Newton's method solves it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dacfile.equaliser import POINTS, interpolation, nearest_levels
+from dacfile.quality.spectra import frames, magnitude, real_transform
+from dacfile.quality.spectral import MEL_SCALES, mel_filters
+
+WINDOWS = (1024, 128)  # of the seven of the mel distance: with all of them the gains are no better
+MAGNITUDE_FLOOR = 1e-5
+NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
+RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
+STEPS = 6  # of Newton's method
+DECIBEL_PRICE = 0.14 * math.log(10)  # what a dB of SI-SDR is worth, in nepers of the mel distance
+LARGEST_GAIN = 2.0  # nepers
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What is known of the levels of a channel: float64 arrays, bands of all windows one after another."""
+
+    shares: np.ndarray  # J: [bands, POINTS]
+    medians: np.ndarray  # m: [bands]
+    weights: np.ndarray  # 1 / (s x bands of the window): [bands]
+    power: np.ndarray  # of the decoded samples in the bins of the largest window: [bins]
+    cross: np.ndarray  # mean real part of wanted times conjugate decoded: [bins]
+    wanted: float  # power of the wanted samples
+
+
+def find_levels(wanted: Tensor, decoded: Tensor, rate: int) -> np.ndarray:
+    """Return the levels uint8 [POINTS] for decoded samples float32 [S, n] in place of wanted ones, S stretches."""
+    statistics = gather(wanted, decoded, rate)
+    return nearest_levels(solve(statistics, rate))
+
+
+def gather(wanted: Tensor, decoded: Tensor, rate: int) -> Statistics:
+    """Return the statistics of decoded samples float32 [S, n] and of the wanted ones."""
+    parts = []
+    for size in WINDOWS:
+        x, y = (_spectrum(samples, size) for samples in (wanted, decoded))
+        parts.append(_band_statistics(magnitude(x), magnitude(y), size, rate))
+        if size == max(WINDOWS):
+            power, whole = (z.abs().square().mean(0).double().numpy() for z in (y, x))
+            cross = (x * y.conj()).real.mean(0).double().numpy()
+    shares, medians, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Statistics(shares, medians, weights, power, cross, float(whole.sum()))
+
+
+def solve(statistics: Statistics, rate: int) -> np.ndarray:
+    """Return the gains float64 [POINTS], in nepers."""
+    s, points = statistics, _points(max(WINDOWS), rate)
+    hessian = (s.shares.T * s.weights) @ s.shares + RIDGE * np.eye(POINTS)
+    pull = s.shares.T @ (s.weights * s.medians)
+    gains = np.zeros(POINTS)
+    for _ in range(STEPS):
+        factor = np.exp(points.T @ gains)
+        error = s.wanted + float((s.power * factor**2 - 2 * s.cross * factor).sum())
+        price = DECIBEL_PRICE * 10 / math.log(10) / max(error, 1e-3 * s.wanted, 1e-12)
+        slope = price * (2 * s.power * factor**2 - 2 * s.cross * factor)
+        bend = price * np.maximum(4 * s.power * factor**2 - 2 * s.cross * factor, 0)
+        step = pull - hessian @ gains - points @ slope
+        gains = np.clip(
+            gains + np.linalg.solve(hessian + (points * bend) @ points.T, step), -LARGEST_GAIN, LARGEST_GAIN
+        )
+    return gains
+
+
+def _spectrum(samples: Tensor, size: int) -> Tensor:
+    return real_transform(frames(samples, torch.hann_window(size))).flatten(0, 1)
+
+
+def _band_statistics(x: Tensor, y: Tensor, size: int, rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return J, m and the weights of one window size from magnitudes [frames, bins]."""
+    filters = _filters(size, rate)
+    level = (y @ filters).clamp_min(MAGNITUDE_FLOOR)
+    error = ((x @ filters).clamp_min(MAGNITUDE_FLOOR) / level).log()
+    shares = (y.T @ level.reciprocal()) / len(y) * filters
+    median = error.median(0).values
+    spread = (error - median).abs().mean(0).clamp_min(NARROWEST)
+    weights = len(MEL_SCALES) / len(WINDOWS) / (spread * filters.shape[1])
+    shares_of_points = shares.double().T.numpy() @ _points(size, rate).T
+    return shares_of_points, median.double().numpy(), weights.double().numpy()
+
+
+@lru_cache(maxsize=16)
+def _filters(size: int, rate: int) -> Tensor:
+    return mel_filters(rate, size, dict(MEL_SCALES)[size]).T.float().contiguous()
+
+
+@lru_cache(maxsize=16)
+def _points(size: int, rate: int) -> np.ndarray:
+    """Return the matrix [POINTS, bins] that interpolates gains to the bins of a window."""
+    return interpolation(np.arange(size // 2 + 1) * rate / size, rate)
