@@ -40,6 +40,7 @@ def compress(
     prior: bool = True,
     rdo: float | None = None,
     refine: int = 0,
+    equalise: bool = True,
     overwrite: bool = False,
     codec: WindowCodec | None = None,
 ) -> Path:
@@ -50,14 +51,15 @@ def compress(
     1 being the weight of an ideal quantiser at high rate (`dacfile.model.rdo`); 0 takes the nearest codes, None the
     weight that the prior names. `refine` is in how many passes codes are improved: better sound, about the same size,
     slower; a single one is learned where the model has it (`dacfile.model.look`), more of them search
-    (`dacfile.model.refine`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo and refine.
+    (`dacfile.model.refine`). `equalise` gives blocks gains that correct levels, where the model can have them
+    (`dacfile.equaliser`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo and refine.
     The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and `overwrite`
     is false, UsageError when it is the source itself, and OSError.
     """
     path = Path(source)
     output = Path(target) if target is not None else path.with_name(path.name + ".dacz")
     _check_apart(path, output)
-    options = CompressOptions(codebooks, bitrate, stereo)
+    options = CompressOptions(codebooks, bitrate, stereo, equalise=equalise)
     with AtomicFile(output, overwrite=overwrite) as stream:
         if codec is None:
             codec = _codecs(device, precision, rdo_weight(rdo, prior), refine).for_source(model, lambda: rate_of(path))

@@ -53,6 +53,9 @@ def command(
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
     rdo: Rdo = None,
     refine: Refine = 0,
+    no_equaliser: Annotated[
+        bool, typer.Option("--no-equaliser", help="Leave out the gains that correct levels: a little faster.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -68,7 +71,7 @@ def command(
 
     settings = batch.CompressSettings(
         model=model,
-        options=CompressOptions(codebooks=codebooks, bitrate=bitrate, stereo=stereo),
+        options=CompressOptions(codebooks, bitrate, stereo, equalise=not no_equaliser),
         device=device,
         precision=precision,
         prior=not no_prior,
