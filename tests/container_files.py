@@ -68,6 +68,23 @@ def make_block(head: Head, sequence: int, last: bool, frames: int | None = None,
     return Block(sequence, frames, last, tuple(channels))
 
 
+def equaliser(seed: int) -> bytes:
+    """Return the bytes of a random equaliser."""
+    return random.Random(seed).randbytes(24)
+
+
+def equalised(blocks: list[Block]) -> list[Block]:
+    """Return the blocks with random equalisers in their coded channels, but not in all of them."""
+    out = []
+    for block in blocks:
+        channels = list(block.channels)
+        for index, channel in enumerate(channels):
+            if channel.mode == CODED and (block.sequence + index) % 3 != 2:
+                channels[index] = replace(channel, equaliser=equaliser(100 * block.sequence + index))
+        out.append(replace(block, channels=tuple(channels)))
+    return out
+
+
 def make_blocks(head: Head, count: int = 3, last_frames: int = 17) -> list[Block]:
     """Return `count` blocks, the last with `last_frames` frames."""
     last, last_frames = count - 1, min(last_frames, head.frames_per_block)

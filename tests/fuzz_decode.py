@@ -11,24 +11,46 @@ import argparse
 import io
 import random
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
+from container_files import equalised  # noqa: E402
 from fuzz_loop import limit_memory, run_cases  # noqa: E402
 from fuzz_reader import crc_checks_off, damaged_bytes, damaged_chunks  # noqa: E402
 from stub_codec import StubCodec  # noqa: E402
 
-from dacfile.container import Head  # noqa: E402
+from dacfile.container import Head, rewrite  # noqa: E402
 from dacfile.entropy import Prior  # noqa: E402
 from dacfile.entropy.counts import CountPrior, normalise  # noqa: E402
 from dacfile.errors import DaczError, PriorNotFound  # noqa: E402
 from dacfile.pipeline import CompressOptions, DecompressOptions, compress_file, decompress_file  # noqa: E402
 
-CODEC = StubCodec(hop=32, codebooks=2)
+
+class EqualisingCodec(StubCodec):
+    """A stub whose samples depend on the gains of equalisers."""
+
+    def __init__(self) -> None:
+        super().__init__(hop=32, codebooks=2)
+        self.facts = replace(self.facts, architecture="lapped")
+
+    def decode_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
+        samples = super().decode_windows(codes, first_frames, channels)
+        return samples if gains is None else samples * np.exp(gains.mean((1, 2)))[:, None]
+
+
+CODEC = EqualisingCodec()
 PRIOR = CountPrior(normalise(np.random.default_rng(0).integers(1, 99, (2, 1, 64))).astype(np.int32))
 MOST_BYTES = 1 << 24  # of output: more may be right for a file that says so, but takes long
 
@@ -47,7 +69,7 @@ class Sink(io.BytesIO):
 
 
 def corpus() -> list[bytes]:
-    """Return good files: mono, mid/side, silence and equal channels, resampled, raw and with a prior."""
+    """Return good files: mono, mid/side, silence and equal channels, resampled, raw and with a prior and equalisers."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(-0.5, 0.5, (900, 3)).astype(np.float32)
     gaps = noise[:, [0, 1, 0]].copy()
@@ -61,7 +83,14 @@ def corpus() -> list[bytes]:
             wav.seek(0)
             compress_file(wav, out, CODEC, prior, CompressOptions(stereo=stereo, block_seconds=0.04))
             files.append(out.getvalue())
-    return files
+    return [*files, *map(with_equalisers, files[1::2])]
+
+
+def with_equalisers(data: bytes) -> bytes:
+    """Return a file with equalisers in some of its blocks."""
+    out = io.BytesIO()
+    rewrite(io.BytesIO(data), out, lambda blocks: equalised(list(blocks)))
+    return out.getvalue()
 
 
 CORPUS = corpus()

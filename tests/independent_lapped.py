@@ -20,6 +20,7 @@ from independent_reader import File, need
 
 ABSENT = -1
 SILENT, SAME = 0, 1  # modes of section 6.1
+LEVELS = [-16, -12, -9, -6, -4.5, -3, -2, -1, 0, 1, 2, 3, 4.5, 6, 9, 12]  # of an equaliser, in dB
 DTYPES = {"F16": "<f2", "F32": "<f4"}
 
 
@@ -41,7 +42,7 @@ class Model:
 
 
 def read_model(data: bytes) -> Model:
-    """Sections 9.1 and 9.7: read a weights file; refused where its id is not that of its contents."""
+    """Sections 9.1 and 9.8: read a weights file; refused where its id is not that of its contents."""
     header_end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:header_end])
     texts = header.pop("__metadata__")
@@ -125,8 +126,16 @@ def amplitude(v: np.ndarray) -> np.ndarray:
     return np.exp(np.minimum(3, np.maximum(-14, v)))
 
 
+def equaliser_factors(model: Model, equaliser: bytes) -> np.ndarray:
+    """Section 9.7: what the X(k) of a frame are multiplied by, [H]."""
+    rate, H = model.config["rate"], model.hop
+    decibels = [LEVELS[level] for byte in equaliser for level in (byte & 15, byte >> 4)]
+    points = [700 * ((1 + rate / 1400) ** (i / 47) - 1) for i in range(48)]
+    return np.array(10 ** (np.interp((np.arange(H) + 0.5) * rate / (2 * H), points, decibels) / 20))
+
+
 def coefficients(model: Model, z: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The network's last z [T, d] and the noise [T, H] of the frames -> X [T, H]."""
+    """The network's last z [T, d] and the noise [T, H] of the frames -> X [T, H], not yet equalised."""
     H = model.hop
     y, g, e = np.split(model.linear("decoder.project", z), [H, 2 * H], axis=1)
     E, below = envelope(model, e), np.arange(H) < model.config["split"]
@@ -146,13 +155,18 @@ def overlap_add(X: np.ndarray) -> np.ndarray:
     return samples[H:-H]
 
 
-def decode_channel(model: Model, codes: np.ndarray, first: int = 0, q: int = 0, c: int = 0) -> np.ndarray:
-    """Codes [K, T] of the frames from `first` on -> (T - 1) H samples from `first` H on; q and c choose the noise."""
+def decode_channel(
+    model: Model, codes: np.ndarray, first: int = 0, q: int = 0, c: int = 0, factors: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Codes [K, T] of the frames from `first` on -> (T - 1) H samples from `first` H on; q and c choose the noise.
+
+    `factors`, [T, H], are those of the frames' equalisers.
+    """
     z = enter(model, dequantise(model, codes))
     for i in range(model.config["decoder_blocks"]):
         z = block(model, i, z)
     rows = (first + np.arange(codes.shape[1]) + 389 * c) % model.config["noise_frames"]
-    return overlap_add(coefficients(model, z, model.tensors["decoder.noise"][q, rows]))
+    return overlap_add(coefficients(model, z, model.tensors["decoder.noise"][q, rows]) * factors)
 
 
 def codes_of(file: File, channel: int, frames: int) -> np.ndarray:
@@ -163,6 +177,16 @@ def codes_of(file: File, channel: int, frames: int) -> np.ndarray:
         for k, row in enumerate(channels[channel].codes):
             codes[k, first : first + len(row)] = row
     return codes[:, :frames]
+
+
+def factors_of(model: Model, file: File, channel: int, frames: int) -> np.ndarray:
+    """Return the factors [frames, H] of the equalisers of a coded channel of a file, 1 where there is none."""
+    factors = np.ones((sum(file.frames), model.hop))
+    for number, channels in enumerate(file.blocks):
+        first = number * file.head["F"]
+        if channels[channel].mode == 3:
+            factors[first : first + file.frames[number]] = equaliser_factors(model, channels[channel].equaliser)
+    return factors[:frames]
 
 
 def replace(coded: np.ndarray, file: File, hop: int) -> None:
@@ -177,7 +201,7 @@ def replace(coded: np.ndarray, file: File, hop: int) -> None:
 
 
 def decode_file(model: Model, file: File, layers: int = 64) -> np.ndarray:
-    """Sections 9.1 to 9.5: return samples [C, S] of at most `layers` layers, at the model's rate, not rounded."""
+    """Sections 9.1 to 9.7: return samples [C, S] of at most `layers` layers, at the model's rate, not rounded."""
     head, hop = file.head, model.hop
     numbers = [model.config[key] for key in ("rate", "hop", "codebook_size", "codebooks")]
     need([model.id, *numbers] == [head[key] for key in ("model", "rate", "hop", "N", "K")], "model", "ModelMismatch")
@@ -187,7 +211,8 @@ def decode_file(model: Model, file: File, layers: int = 64) -> np.ndarray:
     coded = np.zeros((head["C"], S))
     for channel in range(head["C"] if S else 0):
         q, c = (1, 0) if head["transform"] == 1 and channel == 1 else (0, channel)
-        coded[channel] = decode_channel(model, codes_of(file, channel, frames)[:layers], 0, q, c)[:S]
+        codes, factors = codes_of(file, channel, frames)[:layers], factors_of(model, file, channel, frames)
+        coded[channel] = decode_channel(model, codes, 0, q, c, factors)[:S]
     replace(coded, file, hop)
     coded /= 10 ** (np.array(head["gains"])[:, None] / 5120)
     if head["transform"] == 1:

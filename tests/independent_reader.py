@@ -41,10 +41,11 @@ def need(condition: bool, why: str, kind: str = "StructureError") -> None:
 
 @dataclass
 class Channel:
-    """One channel of one block: mode, codes [layers][frames]."""
+    """One channel of one block: mode, codes [layers][frames], and in mode 3 the 24 bytes of the equaliser."""
 
     mode: int
     codes: list[list[int]]
+    equaliser: bytes = b""
 
 
 @dataclass
@@ -180,7 +181,7 @@ def bits_of(n: int) -> int:
 def largest_block(head: Head) -> int:
     """The payload of a block whose every layer is raw."""
     raw = -(-head["F"] * bits_of(head["N"]) // 8)
-    return 8 + head["C"] * (2 + head["K"] * (6 + raw))
+    return 8 + head["C"] * (2 + 24 + head["K"] * (6 + raw))
 
 
 def read_tags(payload: bytes) -> list[tuple[str, str]]:
@@ -222,11 +223,12 @@ def read_lost(payload: bytes) -> list[tuple[int, int]]:
 
 @dataclass
 class Stored:
-    """A block before its codes are decoded: per channel the mode and (bytes, codes_crc) of each layer."""
+    """A block before its codes are decoded: per channel mode, equaliser and (bytes, codes_crc) of each layer."""
 
     frames: int
     last: bool
     modes: list[int]
+    equalisers: list[bytes]
     layers: list[list[tuple[bytes, int]]]
 
 
@@ -235,13 +237,14 @@ def read_block(payload: bytes, number: int, head: Head) -> Stored:
     cursor = Cursor(payload)
     sequence, frames, flags, reserved = cursor.number(4), cursor.number(2), cursor.number(1), cursor.number(1)
     need(flags <= 1 and reserved == 0, "reserved bits of a block", "UnsupportedFeature")
-    modes, tables = [], []
+    modes, equalisers, tables = [], [], []
     for _ in range(head["C"]):
         mode = cursor.number(1)
-        need(mode <= 2, "mode", "UnsupportedFeature")
-        count = cursor.number(1) if mode == 2 else 0
-        need(mode != 2 or 1 <= count <= head["K"], "layers")
+        need(mode <= 3, "mode", "UnsupportedFeature")
+        count = cursor.number(1) if mode >= 2 else 0
+        need(mode < 2 or 1 <= count <= head["K"], "layers")
         modes.append(mode)
+        equalisers.append(cursor.take(24) if mode == 3 else b"")
         tables.append([(cursor.number(2), cursor.number(4)) for _ in range(count)])
     need(modes[0] != 1, "channel 0 the same as itself")
     need(sequence == number, "sequence number")
@@ -255,7 +258,7 @@ def read_block(payload: bytes, number: int, head: Head) -> Stored:
                 need(size == raw or (size < raw and head["coder"] == 1), "length of a layer")
                 layers[channel].append((cursor.take(size), crc))
     cursor.finish()
-    return Stored(frames, flags == 1, modes, layers)
+    return Stored(frames, flags == 1, modes, equalisers, layers)
 
 
 def check_tail(head: Head, chunks: list[tuple[str, int, bytes]], blocks: list[Stored], data: bytes) -> int:
@@ -305,7 +308,7 @@ def decode(block: Stored, first: int, head: Head, prior: bytes | None) -> list[C
         for row, (_, crc) in zip(decoded, layers, strict=True):
             need(max(row) < head["N"], "a code beyond its codebook", "EntropyMismatch")
             need(zlib.crc32(struct.pack(f"<{len(row)}H", *row)) == crc, "codes_crc", "EntropyMismatch")
-    return [Channel(mode, decoded) for mode, decoded in zip(block.modes, codes, strict=True)]
+    return [Channel(*parts) for parts in zip(block.modes, codes, block.equalisers, strict=True)]
 
 
 def raw_codes(data: bytes, frames: int, n: int) -> list[int]:
@@ -358,7 +361,7 @@ def digest(file: File) -> str:
     total = hashlib.sha256()
     for block in file.blocks:
         for channel in block:
-            total.update(bytes((channel.mode, len(channel.codes))))
+            total.update(bytes((channel.mode, len(channel.codes))) + channel.equaliser)
             for row in channel.codes:
                 total.update(struct.pack(f"<{len(row)}H", *row))
     return total.hexdigest()[:16]

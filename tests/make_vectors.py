@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 import numpy as np  # noqa: E402
 import spec_example  # noqa: E402
 import vector_prior  # noqa: E402
-from container_files import PICTURE, TAGS, join, make_block, make_blocks, make_head, split, write_file  # noqa: E402
+from container_files import PICTURE, TAGS, equalised, join, make_block, make_blocks, make_head, split, write_file  # noqa: E402
 from vector_refusals import bad_files, unsupported_files  # noqa: E402
 
 from dacfile.container import (  # noqa: E402
@@ -64,7 +64,7 @@ def outcome(data: bytes) -> str:
 
 
 def codes_digest(data: bytes) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 over modes, layer counts and codes, as README.md says."""
+    """Return the first 16 hexadecimal digits of the SHA-256 over modes, equalisers and codes, as README.md says."""
     digest = hashlib.sha256()
     with Reader(io.BytesIO(data)) as reader:
         head, prior = reader.head, PRIORS.get(reader.head.prior_id)
@@ -73,7 +73,8 @@ def codes_digest(data: bytes) -> str:
             first = block.sequence * head.frames_per_block
             (decoded,) = decode_blocks(prior, [stored], [block.frames], None, [first], head.codebook_size)
             for channel, codes in zip(block.channels, decoded, strict=True):
-                digest.update(bytes((channel.mode, len(channel.layers))))
+                mode = 3 if channel.equaliser else channel.mode  # as it is stored
+                digest.update(bytes((mode, len(channel.layers))) + channel.equaliser)
                 if codes is not None:
                     digest.update(codes.astype("<u2").tobytes())
     return digest.hexdigest()[:16]
@@ -172,6 +173,32 @@ def large_fields() -> bytes:
     return write_file(head, blocks, source_samples=4_096 * 4_096)
 
 
+def every_level() -> bytes:
+    """Return a file of one channel whose equalisers hold all levels at all points; the first block is the largest."""
+    head = make_head(channels=1, channel_mask=0)
+    blocks = []
+    for block in make_blocks(head):
+        levels = [(3 * point + block.sequence) % 16 for point in range(48)]
+        data = bytes(even | odd << 4 for even, odd in zip(levels[::2], levels[1::2], strict=True))
+        blocks.append(replace(block, channels=(replace(block.channels[0], equaliser=data),)))
+    return write_file(head, blocks)
+
+
+def some_equalisers() -> bytes:
+    """Return a file of six channels: equalisers in some blocks of some channels, one of them flat."""
+    head = make_head(channels=6, channel_mask=0, transform=1)
+    blocks = equalised(make_blocks(head, 4))
+    flat = replace(blocks[1].channels[4], equaliser=b"\x88" * 24)
+    blocks[1] = replace(blocks[1], channels=(*blocks[1].channels[:4], flat, blocks[1].channels[5]))
+    return write_file(head, blocks)
+
+
+def with_equalisers(data: bytes) -> bytes:
+    """Return a file with equalisers in some blocks of its coded channels."""
+    with Reader(io.BytesIO(data)) as reader:
+        return write_file(reader.head, equalised(list(reader.blocks())))
+
+
 def of(**changes: object) -> bytes:
     """Return three raw blocks with a changed head."""
     head = make_head(**changes)
@@ -235,6 +262,11 @@ def good_files() -> list[tuple[str, bytes, str]]:
         ("network-stereo", coded_file(network, (3, 2), 8), "a network prior; channel 1 sees channel 0"),
         ("network-silent", coded_file(network, (0, 1, 3), 9), "a network prior; channel 0 is silent"),
         ("range-dropped", streamed(stereo, lambda a, b: drop_layers(a, b, 1)), "layers dropped after coding"),
+        ("equaliser", every_level(), "an equaliser in every block; the first block is as large as it can be"),
+        ("equaliser-some", some_equalisers(), "equalisers in some blocks of some channels, one of them of 0 dB"),
+        ("equaliser-range", with_equalisers(stereo), "range coder, two channels, equalisers"),
+        ("equaliser-dropped", streamed(with_equalisers(stereo), lambda a, b: drop_layers(a, b, 1)),
+         "equalisers stay when layers are dropped"),
     ]  # fmt: skip
 
 
@@ -259,8 +291,9 @@ given digest, and must refuse each other file with the given error (section 12 o
 `bad-*` are damaged or not `.dacz` files, `unsupported-*` are intact but need a newer or a larger reader.
 
 The digest is the first 16 hexadecimal digits of the SHA-256 over, for each block and in it each channel: the mode and
-the number of layers as one byte each, then the codes as u16, layer after layer. The files `good-range-*`,
-`good-network-*` and some bad ones need the priors `test-*.prior.safetensors`.
+the number of layers as one byte each, in mode 3 the 24 bytes of the equaliser, then the codes as u16, layer after
+layer. The files `good-range-*`, `good-network-*`, `good-equaliser-range`, `good-equaliser-dropped` and some bad ones
+need the priors `test-*.prior.safetensors`.
 
 | file | expected | what it is for |
 |---|---|---|

@@ -6,13 +6,25 @@ import io
 from collections.abc import Callable
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, chunk_spans, join, make_blocks, make_head, read_all, split, write_file
+from container_files import (
+    PICTURE,
+    TAGS,
+    Pipe,
+    chunk_spans,
+    equalised,
+    join,
+    make_blocks,
+    make_head,
+    read_all,
+    split,
+    write_file,
+)
 
 from dacfile.container import Reader, verify_structure, wire
 from dacfile.errors import DaczError, NotDacz, StructureError, Truncated
 
 HEAD = make_head(codebooks=3)
-BLOCKS = make_blocks(HEAD)
+BLOCKS = equalised(make_blocks(HEAD))
 DATA = write_file(HEAD, BLOCKS, tags=TAGS, pictures=[PICTURE])
 CHUNKS = split(DATA)
 BLOCK_NUMBERS = [i for i, (kind, _) in enumerate(CHUNKS) if kind == wire.BLOCK]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from container_files import (
     PICTURE,
     TAGS,
     chunk_spans,
+    equalised,
+    equaliser,
     join,
     make_blocks,
     make_head,
@@ -19,7 +22,7 @@ from container_files import (
     write_file,
 )
 
-from dacfile.container import Picture, Reader, verify_structure, wire
+from dacfile.container import SILENT, Block, ChannelBlock, Picture, Reader, verify_structure, wire
 from dacfile.container.tags import pack_tags, parse_tags
 from dacfile.errors import (
     DaczError,
@@ -146,7 +149,8 @@ def test_a_shorter_head_is_refused(size: int) -> None:
         (7, u8(1), UnsupportedFeature),
         (8, u8(0), StructureError),
         (8, u8(1), StructureError),
-        (8, u8(3), UnsupportedFeature),
+        (8, u8(4), UnsupportedFeature),
+        (8, u8(255), UnsupportedFeature),
         (9, u8(0), StructureError),
         (9, u8(3), StructureError),
         (9, u8(255), StructureError),
@@ -158,6 +162,36 @@ def test_a_shorter_head_is_refused(size: int) -> None:
 def test_block_fields(offset: int, value: bytes, error: type[DaczError]) -> None:
     with pytest.raises(error):
         read_all(io.BytesIO(patched(wire.BLOCK, offset, value)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "error"),
+    [
+        (8, u8(2), StructureError),
+        (8, u8(4), UnsupportedFeature),
+        (9, u8(0), StructureError),
+        (9, u8(3), StructureError),
+        (34, u16(21), StructureError),
+    ],
+)
+def test_block_fields_with_an_equaliser(offset: int, value: bytes, error: type[DaczError]) -> None:
+    head = make_head(channels=1, channel_mask=0)
+    data = write_file(head, equalised(make_blocks(head)))
+    with pytest.raises(error):
+        read_all(io.BytesIO(patched(wire.BLOCK, offset, value, data)))
+
+
+@pytest.mark.parametrize(
+    ("channel", "message"),
+    [
+        (ChannelBlock(SILENT, (), equaliser(0)), "does not fit its mode"),
+        (replace(BLOCKS[0].channels[0], equaliser=bytes(23)), "an equaliser of 23 bytes"),
+    ],
+)
+def test_equalisers_that_cannot_be_written(channel: ChannelBlock, message: str) -> None:
+    head = make_head(channels=1, channel_mask=0)
+    with pytest.raises(StructureError, match=message):
+        write_file(head, [Block(0, 40, True, (channel,))])
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, make_blocks, make_head, write_file
+from container_files import PICTURE, TAGS, Pipe, equalised, make_blocks, make_head, write_file
 
-from dacfile.container import Reader
+from dacfile.container import Block, Reader
 from dacfile.errors import UsageError
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 255])
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_blocks_come_back(channels: int, count: int) -> None:
+@pytest.mark.parametrize("change", [list, equalised], ids=["plain", "equalised"])
+def test_blocks_come_back(channels: int, count: int, change: Callable[[list[Block]], list[Block]]) -> None:
     head = make_head(channels=channels, channel_mask=0)
-    blocks = make_blocks(head, count)
+    blocks = change(make_blocks(head, count))
     data = write_file(head, blocks, tags=TAGS, pictures=[PICTURE])
     with Reader(io.BytesIO(data)) as reader:
         assert reader.head == head

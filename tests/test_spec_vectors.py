@@ -11,6 +11,7 @@ import make_vectors
 import pytest
 
 from dacfile.container import CODED, Reader
+from dacfile.container.block import max_block_bytes, pack_block
 from dacfile.entropy import load_prior
 
 FOLDER = make_vectors.FOLDER
@@ -58,7 +59,29 @@ def test_both_readers_agree_on_everything_else(name: str) -> None:
         assert list(reader.lost) == other.lost
         assert reader.source_samples == other.source_samples
         assert reader.head.gains == other.head["gains"]
-        assert [block.frames for block in reader.blocks()] == other.frames
+        blocks = list(reader.blocks())
+        assert [block.frames for block in blocks] == other.frames
+        equalisers = [[channel.equaliser for channel in block.channels] for block in blocks]
+        assert equalisers == [[channel.equaliser for channel in channels] for channels in other.blocks]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("good-equaliser", [[True]] * 3),
+        ("good-equaliser-range", [[True, True], [True, False], [False, True]]),
+        ("good-equaliser-dropped", [[True, True], [True, False], [False, True]]),
+    ],
+)
+def test_vectors_have_equalisers(name: str, wanted: list[list[bool]]) -> None:
+    with Reader(FOLDER / f"{name}.dacz") as reader:
+        assert [[bool(c.equaliser) for c in block.channels] for block in reader.blocks()] == wanted
+
+
+def test_the_largest_block_is_a_vector() -> None:
+    with Reader(FOLDER / "good-equaliser.dacz") as reader:
+        first, *_ = reader.blocks()
+        assert len(pack_block(first, reader.head)) == max_block_bytes(reader.head)
 
 
 def stored_kinds(name: str) -> set[str]:

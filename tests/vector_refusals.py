@@ -7,7 +7,18 @@ import struct
 import zlib
 from dataclasses import replace
 
-from container_files import PICTURE, TAGS, chunk_spans, join, make_head, pack_codes, split, write_file
+from container_files import (
+    PICTURE,
+    TAGS,
+    chunk_spans,
+    equalised,
+    join,
+    make_blocks,
+    make_head,
+    pack_codes,
+    split,
+    write_file,
+)
 
 from dacfile.container import CODED, Block, ChannelBlock, Layer, Reader, wire
 from dacfile.container.block import pack_block
@@ -247,9 +258,27 @@ def _codes(range_coded: bytes) -> list[Refusal]:
     ]
 
 
+def _equaliser() -> list[Refusal]:
+    head = make_head(channels=1, channel_mask=0)
+    mono = write_file(head, equalised(make_blocks(head)))
+    payload = split(mono)[1][1]
+    at = 10  # of the equaliser
+    plain = write_file(head)
+    return [
+        ("equaliser-cut", with_payload(wire.BLOCK, payload[: at + 23], mono), "StructureError",
+         "a table that ends within an equaliser"),
+        ("equaliser-missing", patched(wire.BLOCK, 8, u8(3), plain), "StructureError", "mode 3 without an equaliser"),
+        ("equaliser-unexpected", patched(wire.BLOCK, 8, u8(2), mono), "StructureError", "an equaliser in mode 2"),
+        ("equaliser-layers-0", patched(wire.BLOCK, 9, u8(0), mono), "StructureError", "an equaliser, but no layers"),
+        ("equaliser-lengths", with_payload(wire.BLOCK, payload[:at] + payload[at + 1 :], mono), "StructureError",
+         "an equaliser of 23 bytes"),
+    ]  # fmt: skip
+
+
 def bad_files(range_coded: bytes) -> list[Refusal]:
     """Return what is damaged or breaks a rule; `range_coded` is an intact mono file coded with a prior."""
-    return [*_not_ours(), *_cut(), *_damaged(), *_order(), *_head(), *_block(), *_others(), *_codes(range_coded)]
+    first = [*_not_ours(), *_cut(), *_damaged(), *_order(), *_head(), *_block(), *_others()]
+    return [*first, *_codes(range_coded), *_equaliser()]
 
 
 def unsupported_files() -> list[Refusal]:
@@ -279,7 +308,7 @@ def unsupported_files() -> list[Refusal]:
         ("coder", patched(wire.HEAD, 44, u8(2)), unknown, "another coder"),
         ("block-flag", patched(wire.BLOCK, 6, u8(2)), unknown, "a reserved flag of a block"),
         ("block-reserved", patched(wire.BLOCK, 7, u8(1)), unknown, "the reserved byte of a block"),
-        ("mode", patched(wire.BLOCK, 8, u8(3)), unknown, "another mode of a channel"),
+        ("mode", patched(wire.BLOCK, 8, u8(4)), unknown, "another mode of a channel"),
         ("critical-chunk", inserted(BLOCKS[1], b"Zzzz", b"unknown"), unknown, "an unknown critical chunk"),
         *((f"limit-{name}", data, "LimitError", note) for name, data, note in limits),
     ]
