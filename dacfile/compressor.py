@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+import numpy as np
 
 from dacfile.arguments import whole
 from dacfile.audio.files import AudioReader, Source, SourceInfo
@@ -17,6 +20,7 @@ from dacfile.container import (
     SUBTYPES,
     TRANSFORM_MID_SIDE,
     TRANSFORM_NONE,
+    Block,
     Head,
     Tail,
     Writer,
@@ -89,7 +93,8 @@ def compress_file(
         head = make_head(codec, prior, reader.info, material.samples, plan, options)
         metadata = reader.metadata()
         writer = Writer(target, head, metadata.tags, metadata.pictures)
-        tail = _write_blocks(material, writer, codec, head, plan, prior, options.equalise, progress)
+        coder = _BlockCoder(codec, head, plan, codec.facts.frames(material.length), prior, options.equalise)
+        tail = _write_blocks(material, writer, codec, coder, progress)
         reader.check_unchanged()  # a later change must not look older than the output
         notes = tuple(dict.fromkeys((*reader.warnings, *metadata.notes)))
         return Compressed(reader.info, material.samples, material.seconds, tail.file_size, plan, notes)
@@ -166,40 +171,49 @@ def _number(names: dict[int, str], name: str) -> int:
     return next((number for number, known in names.items() if known == name), 0)
 
 
+class _BlockCoder:
+    """The samples of one file, as they come, to its blocks. Attribute: coded (how many channels have codes)."""
+
+    def __init__(
+        self, codec: WindowCodec, head: Head, plan: ChannelPlan, frames: int, prior: Prior | None, equalise: bool
+    ) -> None:
+        numbers = [SIDE if plan.mid_side and channel == 1 else channel for channel in plan.coded]
+        self._plan = plan
+        self.coded = len(numbers)
+        self._silence = Silence(codec.facts, len(numbers))
+        self._equalising = Equalising(codec, numbers) if equalise and codec.facts.equalises else None
+        self._maker = BlockMaker(head, frames, plan.layers, plan.same, self._silence, prior, self._equalising)
+        self._encoder = StreamEncoder(codec, numbers)
+
+    def push(self, block: np.ndarray) -> Iterator[Block]:
+        """Take the source's samples float32 [n, C]; yield the blocks that are ready."""
+        samples = self._plan.apply(block)[:, self._plan.coded]
+        self._silence.push(samples)
+        if self._equalising:
+            self._equalising.push(samples)
+        yield from self._maker.push(self._encoder.push(samples))
+
+    def finish(self) -> Iterator[Block]:
+        """Yield the rest of the blocks."""
+        self._silence.finish()
+        if not self._plan.coded:
+            yield from self._maker.silent_file()
+            return
+        yield from self._maker.push(self._encoder.finish())
+        yield from self._maker.finish()
+
+
 def _write_blocks(
-    material: Material,
-    writer: Writer,
-    codec: WindowCodec,
-    head: Head,
-    plan: ChannelPlan,
-    prior: Prior | None,
-    equalise: bool,
-    progress: ProgressCallback | None,
+    material: Material, writer: Writer, codec: WindowCodec, coder: _BlockCoder, progress: ProgressCallback | None
 ) -> Tail:
-    coded = plan.coded
-    numbers = [SIDE if plan.mid_side and channel == 1 else channel for channel in coded]
-    silence = Silence(codec.facts, len(coded))
-    equalising = Equalising(codec, numbers) if equalise and codec.facts.equalises else None
-    frames = codec.facts.frames(material.length)
-    maker = BlockMaker(head, frames, plan.layers, plan.same, silence, prior, equalising)
-    encoder = StreamEncoder(codec, numbers)
-    done = 0
-    size = piece_frames(codec, codec.facts.encoder_context, max(len(coded), 1)) * head.hop
-    for block in regroup(material.blocks(), size, axis=0) if coded else ():
-        samples = plan.apply(block)[:, coded]
-        silence.push(samples)
-        if equalising:
-            equalising.push(samples)
-        for ready in maker.push(encoder.push(samples)):
+    facts, done = codec.facts, 0
+    size = piece_frames(codec, facts.encoder_context, max(coder.coded, 1)) * facts.hop
+    for block in regroup(material.blocks(), size, axis=0) if coder.coded else ():
+        for ready in coder.push(block):
             writer.write_block(ready)
         done += len(block)
         if progress:
-            progress(done / head.rate, material.seconds)
-    silence.finish()
-    if coded:
-        rest = [*maker.push(encoder.finish()), *maker.finish()]
-    else:
-        rest = list(maker.silent_file())
-    for ready in rest:
+            progress(done / facts.rate, material.seconds)
+    for ready in coder.finish():
         writer.write_block(ready)
     return writer.finish(material.samples, material.digest)

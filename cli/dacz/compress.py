@@ -21,6 +21,7 @@ from dacz.options import (
     FilesFrom,
     Inputs,
     Jobs,
+    NoEqualiser,
     Out,
     Precision,
     Quiet,
@@ -53,9 +54,7 @@ def command(
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Store the codes raw: larger, a little faster.")] = False,
     rdo: Rdo = None,
     refine: Refine = 0,
-    no_equaliser: Annotated[
-        bool, typer.Option("--no-equaliser", help="Leave out the gains that correct levels: a little faster.")
-    ] = False,
+    no_equaliser: NoEqualiser = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

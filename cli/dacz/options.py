@@ -59,6 +59,9 @@ Refine = Annotated[
         help="Improve the codes in so many passes: better sound, about the same size, slower. 1 to 20 are sensible.",
     ),
 ]
+NoEqualiser = Annotated[
+    bool, typer.Option("--no-equaliser", help="Leave out the gains that correct levels: worse sound, a little faster.")
+]
 Check = Annotated[
     bool,
     typer.Option("--check", help="Skip an output only if it was made from these very samples; file times are ignored."),
