@@ -1,0 +1,193 @@
+"""The encoder finds equalisers: known gains are undone, levels come nearer, what is heard is what decodes."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from stub_codec import StubCodec
+
+from dacfile.codec import Codec, load_codec
+from dacfile.compressor import CompressOptions, compress_file
+from dacfile.container import CODED, Reader
+from dacfile.decompressor import DecompressOptions, decompress_file
+from dacfile.equaliser import FLAT, POINTS, gains, interpolation, unpack
+from dacfile.equalising import STRETCH, Equalising, stretches
+from dacfile.model import equalise
+from dacfile.model.equalise import find_levels
+from dacfile.quality.spectral import mel_distance
+from dacfile.quality.waveform import si_sdr
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+RATE = 44100
+
+
+def music(seconds: float) -> np.ndarray:
+    samples, rate = soundfile.read(EXAMPLES / "music" / "crazy_glue.flac", dtype="float32", always_2d=True)
+    assert rate == RATE
+    return samples[: round(seconds * rate)]
+
+
+def filtered(samples: np.ndarray, decibels: np.ndarray) -> np.ndarray:
+    """Return samples [n] with gains given at the points of equalisers."""
+    spectrum = np.fft.rfft(samples)
+    frequencies = np.fft.rfftfreq(len(samples), 1 / RATE)
+    factor = 10 ** (decibels @ interpolation(frequencies, RATE) / 20)
+    return np.fft.irfft(spectrum * factor, len(samples)).astype(np.float32)
+
+
+def test_known_gains_are_undone():
+    wanted = music(3)[:, 0]
+    decibels = 3 * np.sin(np.arange(POINTS) / 4)
+    both = [torch.from_numpy(x.reshape(1, -1)) for x in (wanted, filtered(wanted, -decibels))]
+    found = gains(find_levels(*both, RATE)) * 20 / np.log(10)
+    inner = slice(2, POINTS - 4)  # a few points of the lowest and of the highest bins lie too close for a window
+    assert np.abs(found - decibels)[inner].mean() < 0.7  # levels are up to 1.5 dB apart there
+    assert np.corrcoef(found[inner], decibels[inner])[0, 1] > 0.97
+
+
+def test_what_is_right_stays_as_it_is():
+    wanted = torch.from_numpy(music(3)[:, 0].reshape(1, -1).copy())
+    assert (find_levels(wanted, wanted, RATE) == FLAT).all()
+
+
+@pytest.mark.parametrize(("wanted", "decoded"), [(0.0, 0.0), (0.0, 0.1), (0.1, 0.0)])
+def test_silence_gives_finite_gains(wanted, decoded):
+    noise = torch.randn(2, 30_000, generator=torch.Generator().manual_seed(1))
+    levels = find_levels(wanted * noise, decoded * noise, RATE)
+    assert levels.shape == (POINTS,)
+    assert (levels <= FLAT).all()  # nothing is made louder
+
+
+def test_a_dearer_waveform_is_kept(monkeypatch):
+    """Noise in place of a sound has the right levels at the cost of SI-SDR: the price decides how loud it may be."""
+    generator = torch.Generator().manual_seed(2)
+    wanted = 0.1 * torch.randn(1, 60_000, generator=generator)
+    decoded = 0.05 * torch.randn(1, 60_000, generator=generator)
+    loudness = []
+    for price in (0.0, 0.1, 1.0):
+        monkeypatch.setattr(equalise, "DECIBEL_PRICES", (price, price))
+        loudness.append(float(gains(find_levels(wanted, decoded, RATE)).mean()))
+    assert loudness[0] > loudness[1] > loudness[2]
+
+
+def test_stretches_lie_within_the_block():
+    for frames in (0, 1, STRETCH - 1, STRETCH, STRETCH + 1, 3 * STRETCH, 1723, 4096):
+        starts = stretches(frames)
+        assert bool(starts) == (frames >= STRETCH)
+        assert all(0 <= start <= frames - STRETCH for start in starts)
+        assert all(b - a >= STRETCH for a, b in pairwise(starts))
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return load_codec("44k", "cpu")
+
+
+def packed(codec, samples: np.ndarray, **options: object) -> bytes:
+    source, target = io.BytesIO(), io.BytesIO()
+    soundfile.write(source, samples, RATE, format="WAV", subtype="FLOAT")
+    source.seek(0)
+    compress_file(source, target, codec, None, CompressOptions(**options))
+    return target.getvalue()
+
+
+def unpacked(codec, data: bytes) -> np.ndarray:
+    out = io.BytesIO()
+    decompress_file(io.BytesIO(data), out, lambda _: codec, lambda _: None, DecompressOptions(format="wav"))
+    return soundfile.read(io.BytesIO(out.getvalue()), dtype="float32", always_2d=True)[0]
+
+
+def test_levels_come_nearer_and_the_waveform_stays(codec):
+    samples = music(6)
+    x = torch.from_numpy(samples.T.copy())
+    distances, ratios, sizes = [], [], []
+    for wanted in (False, True):
+        data = packed(codec, samples, equalise=wanted)
+        y = torch.from_numpy(unpacked(codec, data).T.copy())
+        distances.append(float(mel_distance(x, y, RATE).mean()))
+        ratios.append(float(si_sdr(x, y).mean()))
+        sizes.append(len(data))
+    assert distances[1] < distances[0] - 0.01
+    assert ratios[1] > ratios[0] - 0.2
+    assert sizes[1] - sizes[0] == 24 * samples.shape[1]  # one block
+
+
+def test_what_is_compared_is_what_decodes(codec, monkeypatch):
+    """The samples that gains are found for are those of a decoder that knows no equalisers, at their places."""
+    from dacfile import equalising
+
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    monkeypatch.setattr(
+        equalising, "_levels", lambda x, y, rate: seen.append((x, y)) or np.full(POINTS, FLAT, np.uint8)
+    )
+    samples = music(5)[:, :1]
+    plain = unpacked(codec, packed(codec, samples, block_seconds=2.0, equalise=False))
+    gain = Reader(io.BytesIO(packed(codec, samples, block_seconds=2.0))).head.gains_db[0]
+    assert seen
+    hop, size = codec.facts.hop, round(2.0 * RATE / codec.facts.hop)
+    for number, (x, y) in enumerate(seen):
+        for part, start in enumerate(stretches(min(size, codec.facts.frames(len(samples)) - number * size))):
+            first = (number * size + start + equalising.EDGE) * hop
+            factor = 10 ** (gain / 20)
+            np.testing.assert_allclose(x[part], samples[first : first + len(x[part]), 0] * factor, rtol=1e-5, atol=1e-6)
+            expected = plain[first : first + len(y[part]), 0] * factor
+            error = np.square(y[part] - expected).sum() / np.square(expected).sum()
+            assert error < 0.05, (number, part)  # the stretch's own context is short
+
+
+def test_every_block_of_a_long_file_has_its_own(codec):
+    loud = music(4)
+    quiet_highs = np.stack([filtered(channel, np.linspace(0, -40, POINTS)) for channel in loud.T], 1)
+    with Reader(io.BytesIO(packed(codec, np.concatenate([loud, quiet_highs]), block_seconds=2.0))) as reader:
+        blocks = list(reader.blocks())
+    levels = [[unpack(channel.equaliser) for channel in block.channels] for block in blocks]
+    assert len(levels) == 5  # the last one is shorter than a stretch
+    assert all(np.any(level != FLAT) for block in levels[:4] for level in block)
+    assert all((level == FLAT).all() for level in levels[4])
+    assert np.any(levels[0][0] != levels[3][0])
+
+
+def test_silent_channels_have_none(codec):
+    samples = music(2)
+    samples[:, 1] = 0
+    with Reader(io.BytesIO(packed(codec, samples, stereo="lr"))) as reader:
+        (block,) = reader.blocks()
+    assert [channel.mode == CODED for channel in block.channels] == [bool(c.equaliser) for c in block.channels]
+    assert block.channels[0].equaliser
+    assert not block.channels[1].equaliser
+
+
+def test_codes_that_are_left_out_are_not_heard(codec, monkeypatch):
+    """With fewer codebooks equalisers are found for what these decode to."""
+    depths = []
+    decode = codec.decode_windows
+    monkeypatch.setattr(
+        codec,
+        "decode_windows",
+        lambda codes, *rest: depths.append((codes != 0xFFFF).all((0, 2))) or decode(codes, *rest),
+    )
+    packed(codec, music(2)[:, :1], codebooks=3)
+    assert [depth.sum() for depth in depths] == [3]
+
+
+def test_other_models_have_none():
+    codec = StubCodec(rate=RATE)
+    with Reader(io.BytesIO(packed(codec, music(1)))) as reader:
+        assert not any(channel.equaliser for block in reader.blocks() for channel in block.channels)
+
+
+def test_samples_of_the_past_are_dropped(codec):
+    equalising = Equalising(codec, [0])
+    samples = music(4)[:, :1]
+    for part in np.array_split(samples, 7):
+        equalising.push(part)
+    frames = 172
+    codes = codec.encode(samples)[..., :frames]
+    equalising.of_block(0, codes)
+    assert len(equalising._held) == len(samples) - frames * codec.facts.hop
