@@ -61,6 +61,7 @@ class FileReport:
     channel_layers: list[float] = field(default_factory=list)  # mean number of layers of each coded channel
     silent: int = 0  # channel blocks that are silent
     same: int = 0  # channel blocks that equal channel 0
+    equalised: int = 0  # channel blocks that have an equaliser
 
     @property
     def seconds(self) -> float:
@@ -73,7 +74,7 @@ class FileReport:
 
     @property
     def overhead_bytes(self) -> int:
-        """Everything but the layers: headers, checksums, index, tags, pictures."""
+        """Everything but the layers: headers, checksums, equalisers, index, tags, pictures."""
         return self.file_bytes - self.code_bytes
 
     @property
@@ -130,6 +131,7 @@ def _add(report: FileReport, block: Block) -> None:
     for number, channel in enumerate(block.channels):
         report.silent += channel.mode == SILENT
         report.same += channel.mode == SAME
+        report.equalised += bool(channel.equaliser)
         report.channel_layers[number] += len(channel.layers) * block.frames / max(report.frames, 1)
         for use, layer in zip(report.layers, channel.layers, strict=False):
             use.codes += block.frames

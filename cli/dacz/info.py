@@ -112,6 +112,7 @@ def _size_facts(report: FileReport) -> dict[str, Any]:
         "frames_per_block": report.head.frames_per_block,
         "silent_channel_blocks": report.silent,
         "same_channel_blocks": report.same,
+        "equalised_channel_blocks": report.equalised,
         "code_bytes": report.code_bytes,
         "saving": report.saving,
         "overhead_bytes": report.overhead_bytes,
@@ -204,7 +205,8 @@ def _coding(report: FileReport) -> str:
 def _blocks(report: FileReport) -> str:
     head = report.head
     text = f"{report.blocks:,} of {number(head.frames_per_block * head.hop / head.rate)} s"
-    for count, word in ((report.silent, "silent"), (report.same, "equal to the first channel")):
+    words = ("silent", "equal to the first channel", "equalised")
+    for count, word in zip((report.silent, report.same, report.equalised), words, strict=True):
         if count:
             text += f"; {plural(count, 'channel block')} {word}"
     return text
