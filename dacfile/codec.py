@@ -41,6 +41,8 @@ from dacfile.windows import ABSENT, check_floating
 
 __all__ = ["Codec", "StreamDecoder", "StreamEncoder", "load_codec"]
 
+SHORT_CALL = 512  # frames
+
 
 class Codec:
     """A model on a device, ready to code windows, whole arrays, and (with StreamEncoder, StreamDecoder) streams.
@@ -181,10 +183,11 @@ class Codec:
     ) -> np.ndarray:
         inputs = windows, torch.tensor(first_frames), torch.tensor(channels), *others
         self._choose_batch(network, inputs)
+        together = self._together(windows)
         outputs: list[Tensor] = []
         done = 0
         while done < len(inputs[0]):
-            part = [tensor[done : done + self.batch] for tensor in inputs]
+            part = [tensor[done : done + max(self.batch, together)] for tensor in inputs]
             try:
                 outputs.append(self._run(network, part))
             except torch.cuda.OutOfMemoryError:
@@ -194,6 +197,13 @@ class Codec:
                 continue
             done += len(part[0])
         return torch.cat(outputs).numpy()
+
+    def _together(self, windows: Tensor) -> int:
+        """Return how many short windows a CPU takes in one call: the weights are then read once for all of them."""
+        if self.device.type != "cpu":
+            return 1
+        frames = windows.shape[-1] // (1 if windows.ndim == 3 else self.facts.hop)
+        return SHORT_CALL // max(frames, 1)
 
     def _choose_batch(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
         """Make the batch fit into the device's memory, before the first call in each direction."""
