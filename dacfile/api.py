@@ -137,7 +137,8 @@ def write(
 
     `samples` per channel at `rate` Hz are what the file shall decode to, by default all that the codes give at the
     model's rate. `gains_db` and `mid_side` say what was done to the channels before they were encoded, and will be
-    undone. 65,535 stands for layers that are left out, and for silent channels, in whole blocks of about 20 s. Raises
+    undone. 65,535 stands for layers that are left out, and for silent channels, in whole blocks of about 20 s. Blocks
+    have no equalisers: finding them takes the sound (`compress`), and a copy of a file's codes is without. Raises
     UsageError for codes that are not this codec's or have another length, otherwise as `compress`.
     """
     from dacfile.tokens import Origin, write_codes

@@ -137,7 +137,8 @@ class Codec:
         """Decode codes uint16 [channels, n, T], n <= K, to float32 [samples, channels] at `rate`.
 
         Other integers are converted; 65,535 stands for a code that is left out. Without `samples` everything that the
-        codes give is returned, T * hop - tail samples. Raises UsageError for codes that the model does not have.
+        codes give is returned, T * hop - tail samples. Equalisers are those of files, so none is applied. Raises
+        UsageError for codes that the model does not have.
         """
         codes = np.asarray(codes)
         if codes.ndim != 3 or not len(codes):

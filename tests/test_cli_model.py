@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import files_below
+
+from dacfile.container.block import EQUALISER_BYTES
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CLIPS = {"music/crazy_glue.flac": 3.0, "speech/common_voice_48k.wav": 2.0}  # seconds taken of each
@@ -45,6 +48,17 @@ def test_the_same_input_gives_the_same_bytes(clips, tmp_path, dacz):
         assert dacz("compress", clips / "speech", "-o", tmp_path / out, "--model", "44k").code == 0
     one, two = ((tmp_path / out / "common_voice_48k.wav.dacz").read_bytes() for out in ("one", "two"))
     assert one == two
+
+
+def test_equalisers_can_be_left_out(clips, tmp_path, dacz):
+    source, counts = clips / "speech" / "common_voice_48k.wav", []
+    for name, options in (("with", ()), ("without", ("--no-equaliser",))):
+        target = tmp_path / f"{name}.dacz"
+        assert dacz("compress", source, "-o", target, *options).code == 0
+        counts.append(json.loads(dacz("info", target, "--json").out)["equalised_channel_blocks"])
+    assert counts == [1, 0]
+    sizes = [(tmp_path / f"{name}.dacz").stat().st_size for name in ("with", "without")]
+    assert sizes[0] - sizes[1] == EQUALISER_BYTES
 
 
 def test_fewer_codebooks_are_smaller(clips, tmp_path, dacz):
