@@ -46,7 +46,7 @@ DEPTHS = {
     16000: ("16k", (1, 2, 3, 4, 6, 8, 10, 12)),
 }
 # By the sample rate of the clips: passes of refinement, with all codebooks; a single one is learned in 44k and 16k.
-PASSES = {None: (1, 10), 24000: (10,), 16000: (1, 10)}
+PASSES: dict[int | None, tuple[int, ...]] = {None: (1, 10), 24000: (), 16000: (1, 10)}
 FIELDS = ("codec", "category", "clip", "rate", "channels", "seconds", "bytes", "kbps_per_channel", *METRICS)
 QUICK_STEP = 5
 Row = dict[str, Any]
