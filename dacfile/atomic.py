@@ -40,7 +40,7 @@ _TRIES = 10  # to open a file in a folder that another process has made, and rem
 
 _live: weakref.WeakSet[AtomicFile] = weakref.WeakSet()  # an interrupt may keep a file from being taken out
 _made: set[Path] = set()  # folders in which nothing has been finished yet
-_live_guard = threading.Lock()
+_live_guard = threading.RLock()
 
 
 class TargetBusy(OutputExists):
@@ -132,10 +132,10 @@ class AtomicFile:
             if isinstance(error, OSError) and error.filename == str(self.temporary):
                 error.filename = str(self.target)
             raise
+        _forget(self)  # from here on the temporary name may be another's
         stream.close()
         sync_folder(self.target.parent)
         _made.difference_update(self.target.parents)
-        _forget(self)
 
     def _rename(self) -> None:
         """Give the finished file its name; a hard link is the only rename that refuses to replace."""
@@ -280,11 +280,16 @@ def _remove_if_unlocked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def discard_live() -> None:
-    """Remove what this process has not finished writing, for an exit that does not wait for its threads."""
-    with _live_guard:
-        files = list(_live)
-        for file in files:
+def discard_live(*, leaving: bool = False) -> None:
+    """Remove what this process has not finished writing, for an exit that does not wait for its threads.
+
+    With `leaving`, threads that begin or finish a file from now on wait for ever: the caller ends the process.
+    """
+    _live_guard.acquire()
+    try:
+        for file in list(_live):
             _unlink_quietly(file.temporary)
-    for file in files:
-        _remove_folders(file.target.parent)
+            _remove_folders(file.target.parent)
+    finally:
+        if not leaving:
+            _live_guard.release()

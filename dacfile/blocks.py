@@ -80,7 +80,8 @@ class Silence:
 class BlockMaker:
     """Cut a file's codes, as they come, into blocks, and entropy code them in groups.
 
-    `layers` and `same` are per channel of the file; codes come only for the channels in `coded`.
+    `layers` and `same` are per channel of the file; codes come only for the channels in `coded`. `equalising`, if any,
+    has had the samples of a block before the last of its codes come.
     """
 
     def __init__(
@@ -127,24 +128,25 @@ class BlockMaker:
         modes = self._modes(frames)
         arrays: list[np.ndarray | None] = [None] * len(self._layers)
         equalisers = [b""] * len(self._layers)
-        found = self._equalisers(part)
-        for row, channel in enumerate(self._coded):
-            if modes[channel] == CODED:
-                arrays[channel] = part[row, : self._layers[channel]]
-                equalisers[channel] = found[row]
+        rows = [row for row, channel in enumerate(self._coded) if modes[channel] == CODED]
+        found = self._equalisers(part, rows)
+        for row in rows:
+            channel = self._coded[row]
+            arrays[channel] = part[row, : self._layers[channel]]
+            equalisers[channel] = found[row]
         sequence = self._done // self._head.frames_per_block
         self._group.append(
             CodedBlock(sequence, self._done, frames, tuple(modes), tuple(arrays), tuple(equalisers)),
         )
         self._done += frames
 
-    def _equalisers(self, codes: np.ndarray) -> list[bytes]:
-        """Return the equaliser of each coded channel for the codes [C, K, n] of the next block."""
+    def _equalisers(self, codes: np.ndarray, rows: list[int]) -> dict[int, bytes]:
+        """Return the equalisers of these rows of the codes [C, K, n] of the next block."""
         if self._equalising is None:
-            return [b""] * len(codes)
+            return dict.fromkeys(rows, b"")
         depths = np.array([self._layers[channel] for channel in self._coded])
         left_out = np.arange(codes.shape[1])[:, None] >= depths[:, None, None]
-        return self._equalising.of_block(self._done, np.where(left_out, np.uint16(ABSENT), codes))
+        return self._equalising.of_block(self._done, np.where(left_out, np.uint16(ABSENT), codes), rows)
 
     def _modes(self, frames: int) -> list[int]:
         modes = [SILENT] * len(self._layers)

@@ -41,18 +41,20 @@ from dacfile.windows import ABSENT, check_floating
 
 __all__ = ["Codec", "StreamDecoder", "StreamEncoder", "load_codec"]
 
-SHORT_CALL = 512  # frames
+# Windows with fewer frames are short: a CPU takes several in one call, up to so many frames, and reads the weights once
+# for all of them; and the memory that they need tells nothing of that of others.
+SHORT_FRAMES = 512
 
 
 class Codec:
     """A model on a device, ready to code windows, whole arrays, and (with StreamEncoder, StreamDecoder) streams.
 
-    `batch` is the largest number of windows in one call of the network; on CUDA it is what fits into the free memory,
-    unless it is given. It is halved, and stays so, when the device runs out of memory. The codes of a window do not
-    depend on the batch it is in, up to float rounding. `in_flight` is how many threads gain from using the device at
-    the same time. `refine` is in how many passes codes are improved: in one by the encoder's second look
-    (`dacfile.model.look`) where the model has one, else by search (`dacfile.model.refine`); raises UsageError for
-    models that cannot do it.
+    `batch` is the largest number of windows in one call of the network (a CPU takes more of short ones); on CUDA it is
+    what fits into the free memory, unless it is given. It is halved, and stays so, when the device runs out of memory.
+    The codes of a window do not depend on the batch it is in, up to float rounding. `in_flight` is how many threads
+    gain from using the device at the same time. `refine` is in how many passes codes are improved: in one by the
+    encoder's second look (`dacfile.model.look`) where the model has one, else by search (`dacfile.model.refine`);
+    raises UsageError for models that cannot do it.
     """
 
     def __init__(
@@ -153,7 +155,8 @@ class Codec:
         """
         self._load_rdo()
         samples = torch.from_numpy(np.ascontiguousarray(x, np.float32))
-        return self._in_batches(self.network.encode, samples, first_frames, channels).astype(np.uint16)
+        frames = (x.shape[-1] - self.facts.lead) // self.facts.hop
+        return self._in_batches(self.network.encode, samples, frames, first_frames, channels).astype(np.uint16)
 
     def decode_windows(
         self,
@@ -172,19 +175,22 @@ class Codec:
             raise UsageError(f"codes that model {self.name} does not have")
         signed = np.where(present, codes.astype(np.int64), -1)
         others = () if gains is None else (torch.from_numpy(gains),)
-        return self._in_batches(self.network.decode, torch.from_numpy(signed), first_frames, channels, *others)
+        windows, frames = torch.from_numpy(signed), codes.shape[-1]
+        return self._in_batches(self.network.decode, windows, frames, first_frames, channels, *others)
 
     def _in_batches(
         self,
         network: Callable[..., Tensor],
         windows: Tensor,
+        frames: int,
         first_frames: Sequence[int],
         channels: Sequence[int],
         *others: Tensor,
     ) -> np.ndarray:
         inputs = windows, torch.tensor(first_frames), torch.tensor(channels), *others
-        self._choose_batch(network, inputs)
-        together = self._together(windows)
+        if frames >= SHORT_FRAMES:
+            self._choose_batch(network, inputs)
+        together = SHORT_FRAMES // max(frames, 1) if self.device.type == "cpu" else 1
         outputs: list[Tensor] = []
         done = 0
         while done < len(inputs[0]):
@@ -198,13 +204,6 @@ class Codec:
                 continue
             done += len(part[0])
         return torch.cat(outputs).numpy()
-
-    def _together(self, windows: Tensor) -> int:
-        """Return how many short windows a CPU takes in one call: the weights are then read once for all of them."""
-        if self.device.type != "cpu":
-            return 1
-        frames = windows.shape[-1] // (1 if windows.ndim == 3 else self.facts.hop)
-        return SHORT_CALL // max(frames, 1)
 
     def _choose_batch(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
         """Make the batch fit into the device's memory, before the first call in each direction."""

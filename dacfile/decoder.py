@@ -17,7 +17,7 @@ from dacfile.equaliser import FrameGains
 from dacfile.errors import StructureError, UsageError
 from dacfile.model.facts import SIDE, Facts
 from dacfile.pieces import piece_frames, regroup
-from dacfile.stream import StreamDecoder, WindowCodec, WindowDecoder, check_model
+from dacfile.stream import StreamDecoder, WindowCodec, check_model
 from dacfile.windows import ABSENT, frames_for
 
 
@@ -37,17 +37,11 @@ class FileWindowDecoder:
     `gains` are those of the blocks that have been read.
     """
 
-    def __init__(self, codec: WindowDecoder, mid_side: bool, gains: FrameGains) -> None:
+    def __init__(self, codec: WindowCodec, mid_side: bool, gains: FrameGains) -> None:
         self._codec, self._mid_side, self._gains = codec, mid_side, gains
         self.facts, self.batch = codec.facts, codec.batch
 
-    def decode_windows(
-        self,
-        codes: np.ndarray,
-        first_frames: Sequence[int],
-        channels: Sequence[int],
-        gains: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Decode as the codec does, with the file's gains, but windows without any code to zeros."""
         firsts, places = np.array(first_frames), np.array(channels)
         gains = self._gains.at(firsts, places, codes.shape[-1])
@@ -81,9 +75,7 @@ class Decoder:
             raise UsageError(f"{codebooks} codebooks: this file has 1 to {reader.head.codebooks}")
         self.reader, self.head = reader, reader.head
         self._mid_side = self.head.transform == TRANSFORM_MID_SIDE
-        self._gains = FrameGains(self.head.frames_per_block)
-        self._codec = FileWindowDecoder(codec, self._mid_side, self._gains)
-        self._prior, self._codebooks = prior, codebooks
+        self._codec, self._prior, self._codebooks = codec, prior, codebooks
 
     def samples(self, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
         """Yield the source's samples [start, stop), float32 [n, C], at its own rate.
@@ -110,25 +102,26 @@ class Decoder:
         """Yield the samples [start, stop) of `total`, float32 [n, C], at the model's rate, as the source had them."""
         facts = self._codec.facts
         first_frame, end_frame = frames_for(facts, start, stop, total)
-        stream = StreamDecoder(self._codec, self.head.channels, stop, first_frame, start)
-        patches = Patches(start)
+        gains, patches = FrameGains(self.head.frames_per_block), Patches(start)
+        codec = FileWindowDecoder(self._codec, self._mid_side, gains)
+        stream = StreamDecoder(codec, self.head.channels, stop, first_frame, start)
         size = piece_frames(self._codec, facts.decoder_context, self.head.channels)
         missing = end_frame - first_frame
-        for codes in regroup(self._codes(first_frame, end_frame, patches), size, axis=-1):
+        for codes in regroup(self._codes(first_frame, end_frame, patches, gains), size, axis=-1):
             missing -= codes.shape[-1]
             yield restore(patches.apply(stream.push(codes)), self.head.gains, self._mid_side)
         if missing:
             raise StructureError(f"the file has {missing} frames too few for its length")
         yield restore(patches.apply(stream.finish()), self.head.gains, self._mid_side)
 
-    def _codes(self, first_frame: int, end_frame: int, patches: Patches) -> Iterator[np.ndarray]:
-        """Yield the codes of the frames, uint16 [C, K, t], and note in `patches` where there are none."""
+    def _codes(self, first_frame: int, end_frame: int, patches: Patches, gains: FrameGains) -> Iterator[np.ndarray]:
+        """Yield the codes of the frames, uint16 [C, K, t]; note where there are none, and the equalisers."""
         blocks = blocks_with(self.reader, first_frame, end_frame)
         for block in decode_codes(blocks, self.head, self._prior, self._codebooks):
             patches.add(block, self._codec.facts)
             if any(block.equalisers) and not self._codec.facts.equalises:
                 raise StructureError(f"block {block.sequence}: an equaliser, which the file's model does not have")
-            self._gains.add(block.sequence, block.equalisers)
+            gains.add(block.sequence, block.equalisers)
             low = max(first_frame - block.first_frame, 0)
             yield block.dense(self.head.codebooks)[..., low : end_frame - block.first_frame]
 

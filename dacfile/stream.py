@@ -34,6 +34,16 @@ class WindowEncoder(Windowed, Protocol):
 class WindowDecoder(Windowed, Protocol):
     """What decodes windows."""
 
+    def decode_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
+
+
+class WindowCodec(WindowEncoder, Protocol):
+    """A model that codes windows both ways; `dacfile.codec.Codec` is the real one."""
+
+    name: str
+    id: bytes  # 16 bytes
+
     def decode_windows(
         self,
         codes: np.ndarray,
@@ -41,17 +51,10 @@ class WindowDecoder(Windowed, Protocol):
         channels: Sequence[int],
         gains: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing.
+        """Decode as `WindowDecoder` does.
 
         Gains float32 [B, L, POINTS] are those of equalisers (`dacfile.equaliser`), for models that have them.
         """
-
-
-class WindowCodec(WindowEncoder, WindowDecoder, Protocol):
-    """A model that codes windows both ways; `dacfile.codec.Codec` is the real one."""
-
-    name: str
-    id: bytes  # 16 bytes
 
 
 def check_model(head: Head, codec: WindowCodec) -> None:

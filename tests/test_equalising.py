@@ -15,11 +15,13 @@ from stub_codec import StubCodec
 from dacfile.codec import Codec, load_codec
 from dacfile.compressor import CompressOptions, compress_file
 from dacfile.container import CODED, Reader
+from dacfile.decoder import Decoder
 from dacfile.decompressor import DecompressOptions, decompress_file
-from dacfile.equaliser import FLAT, POINTS, gains, interpolation, unpack
-from dacfile.equalising import STRETCH, Equalising, stretches
+from dacfile.equaliser import FLAT, POINTS, gains, interpolation, nearest_levels, unpack
+from dacfile.equalising import EDGE, SHORTEST, STRETCH, Equalising, stretches
 from dacfile.model import equalise
-from dacfile.model.equalise import find_levels
+from dacfile.model.equalise import WINDOWS, find_levels, gather, solve
+from dacfile.model.facts import SIDE
 from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
 
@@ -59,9 +61,24 @@ def test_what_is_right_stays_as_it_is():
 @pytest.mark.parametrize(("wanted", "decoded"), [(0.0, 0.0), (0.0, 0.1), (0.1, 0.0)])
 def test_silence_gives_finite_gains(wanted, decoded):
     noise = torch.randn(2, 30_000, generator=torch.Generator().manual_seed(1))
-    levels = find_levels(wanted * noise, decoded * noise, RATE)
-    assert levels.shape == (POINTS,)
-    assert (levels <= FLAT).all()  # nothing is made louder
+    found = solve(gather(wanted * noise, decoded * noise, RATE), RATE)
+    assert np.isfinite(found).all()
+    assert (nearest_levels(found) <= FLAT).all()  # nothing is made louder
+
+
+def test_what_is_no_number_changes_nothing():
+    wanted = torch.from_numpy(music(3)[:, 0].reshape(1, -1).copy())
+    for factor in (float("nan"), float("inf"), 1e30):
+        assert (find_levels(wanted, wanted * factor, RATE) == FLAT).all()
+
+
+def test_stretches_suffice_for_the_largest_window():
+    assert max(WINDOWS) == SHORTEST
+    for hop in (1, 8, 18, 19, 64):
+        length = (STRETCH - 2 * EDGE) * hop
+        assert bool(stretches(1000, hop)) == (length >= max(WINDOWS))
+    sound = torch.zeros(1, max(WINDOWS))
+    assert find_levels(sound, sound, RATE).shape == (POINTS,)
 
 
 def test_a_dearer_waveform_is_kept(monkeypatch):
@@ -71,14 +88,14 @@ def test_a_dearer_waveform_is_kept(monkeypatch):
     decoded = 0.05 * torch.randn(1, 60_000, generator=generator)
     loudness = []
     for price in (0.0, 0.1, 1.0):
-        monkeypatch.setattr(equalise, "DECIBEL_PRICES", (price, price))
+        monkeypatch.setattr(equalise, "WIDE_PRICE", price)
         loudness.append(float(gains(find_levels(wanted, decoded, RATE)).mean()))
     assert loudness[0] > loudness[1] > loudness[2]
 
 
 def test_stretches_lie_within_the_block():
     for frames in (0, 1, STRETCH - 1, STRETCH, STRETCH + 1, 3 * STRETCH, 1723, 4096):
-        starts = stretches(frames)
+        starts = stretches(frames, 512)
         assert bool(starts) == (frames >= STRETCH)
         assert all(0 <= start <= frames - STRETCH for start in starts)
         assert all(b - a >= STRETCH for a, b in pairwise(starts))
@@ -132,7 +149,7 @@ def test_what_is_compared_is_what_decodes(codec, monkeypatch):
     assert seen
     hop, size = codec.facts.hop, round(2.0 * RATE / codec.facts.hop)
     for number, (x, y) in enumerate(seen):
-        for part, start in enumerate(stretches(min(size, codec.facts.frames(len(samples)) - number * size))):
+        for part, start in enumerate(stretches(min(size, codec.facts.frames(len(samples)) - number * size), hop)):
             first = (number * size + start + equalising.EDGE) * hop
             factor = 10 ** (gain / 20)
             np.testing.assert_allclose(x[part], samples[first : first + len(x[part]), 0] * factor, rtol=1e-5, atol=1e-6)
@@ -176,6 +193,52 @@ def test_codes_that_are_left_out_are_not_heard(codec, monkeypatch):
     assert [depth.sum() for depth in depths] == [3]
 
 
+@pytest.mark.parametrize(
+    ("stereo", "quiet", "numbers"), [("ms", None, [0, SIDE]), ("lr", None, [0, 1]), ("lr", 0, [1])]
+)
+def test_stretches_are_decoded_as_the_channels_they_are(codec, monkeypatch, stereo, quiet, numbers):
+    samples, seen = music(2), []
+    if quiet is not None:
+        samples[:, quiet] = 0
+    decode = codec.decode_windows
+    monkeypatch.setattr(
+        codec,
+        "decode_windows",
+        lambda codes, firsts, numbers: seen.append((firsts, numbers)) or decode(codes, firsts, numbers),
+    )
+    packed(codec, samples, stereo=stereo)
+    starts = stretches(codec.facts.frames(len(samples)), codec.facts.hop)
+    assert seen == [(starts * len(numbers), np.repeat(numbers, len(starts)).tolist())]
+
+
+def test_readings_of_one_decoder_do_not_disturb_each_other(codec):
+    data = packed(codec, np.tile(music(4), (4, 1)), block_seconds=1.5)
+    with Reader(io.BytesIO(data)) as reader:
+        decoder = Decoder(reader, codec)
+        whole = np.concatenate(list(decoder.samples()))
+        first = decoder.samples()
+        parts = [next(first)]
+        late = np.concatenate(list(decoder.samples(14 * RATE, 15 * RATE)))
+        parts += list(first)
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+    np.testing.assert_allclose(late, whole[14 * RATE : 15 * RATE], atol=1e-5)
+
+
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_the_result_does_not_depend_on_how_samples_arrive(codec, pieces):
+    samples = music(5)
+    equalising = Equalising(codec, [0, 1])
+    for part in np.array_split(samples, pieces):
+        equalising.push(part)
+    codes = codec.encode(samples)
+    found = [equalising.of_block(first, codes[..., first : first + 200], [0, 1]) for first in (0, 200)]
+    reference = Equalising(codec, [0, 1])
+    reference.push(samples)
+    assert found[0] == reference.of_block(0, codes[..., :200], [0, 1])
+    assert found[1] == reference.of_block(200, codes[..., 200:400], [0, 1])
+    assert found[0] != found[1]
+
+
 def test_other_models_have_none():
     codec = StubCodec(rate=RATE)
     with Reader(io.BytesIO(packed(codec, music(1)))) as reader:
@@ -189,5 +252,5 @@ def test_samples_of_the_past_are_dropped(codec):
         equalising.push(part)
     frames = 172
     codes = codec.encode(samples)[..., :frames]
-    equalising.of_block(0, codes)
-    assert len(equalising._held) == len(samples) - frames * codec.facts.hop
+    equalising.of_block(0, codes, [0])
+    assert sum(map(len, equalising._parts)) == len(samples) - frames * codec.facts.hop

@@ -134,5 +134,5 @@ def interruptible(stop: Stop) -> Iterator[None]:
 
 def _leave() -> None:
     """End the process although threads are busy; nothing partial stays behind."""
-    atomic.discard_live()
+    atomic.discard_live(leaving=True)
     os._exit(INTERRUPTED)

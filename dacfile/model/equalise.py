@@ -7,8 +7,9 @@ steady partials - is cheap to tell once. The gains P minimise, for levels of the
 
 where e is the natural logarithm of the ratio of wanted to decoded mel magnitudes of a frame, and J P what the gains
 add to them: J is the mean share of each point in a band. The absolute value is replaced by its parabola at the median
-of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution that is its curvature.
-The SI-SDR is taken from powers and cross-powers of single bins. Newton's method solves it.
+of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution that is its curvature. A
+small square of the gains is added. The SI-SDR is taken from powers and cross-powers of single bins. Newton's method
+solves it.
 """
 
 from __future__ import annotations
@@ -22,16 +23,15 @@ from torch import Tensor
 
 from dacfile.equaliser import POINTS, interpolation, nearest_levels
 from dacfile.quality.spectra import frames, magnitude, real_transform
-from dacfile.quality.spectral import MEL_SCALES, mel_filters
+from dacfile.quality.spectral import FLOOR, MEL_SCALES, mel_filters
 
 WINDOWS = (1024, 128)  # of the seven of the mel distance: with all of them the gains are no better
-MAGNITUDE_FLOOR = 1e-5
 NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
 RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
 STEPS = 6  # of Newton's method
 # What a dB of SI-SDR is worth, in mel distance, to models of up to 32 kHz and above: chosen so that equalisers leave
 # the mean SI-SDR of the bundled models as it is.
-DECIBEL_PRICES = 0.05, 0.14
+PRICE, WIDE_PRICE = 0.05, 0.14
 WIDE = 32_000  # Hz
 SMALLEST_ERROR = 1e-3  # of the wanted power: beyond 30 dB nothing is worth more
 TINY = 1e-12
@@ -44,7 +44,7 @@ class Statistics:
 
     shares: np.ndarray  # J: [bands, POINTS]
     medians: np.ndarray  # m: [bands]
-    weights: np.ndarray  # 1 / (s x bands of the window): [bands]
+    weights: np.ndarray  # 1 / (s x bands of the window), times 7 / 2 for the windows that are left out: [bands]
     power: np.ndarray  # of the decoded samples in the bins of the largest window: [bins]
     cross: np.ndarray  # mean real part of wanted times conjugate decoded: [bins]
     wanted: float  # power of the wanted samples
@@ -52,20 +52,19 @@ class Statistics:
 
 def find_levels(wanted: Tensor, decoded: Tensor, rate: int) -> np.ndarray:
     """Return the levels uint8 [POINTS] for decoded samples float32 [S, n] in place of wanted ones, S stretches."""
-    statistics = gather(wanted, decoded, rate)
-    return nearest_levels(solve(statistics, rate))
+    with np.errstate(all="ignore"):  # no samples are too large to be tried
+        gains = solve(gather(wanted, decoded, rate), rate)
+    return nearest_levels(gains if np.isfinite(gains).all() else np.zeros(POINTS))
 
 
 def gather(wanted: Tensor, decoded: Tensor, rate: int) -> Statistics:
     """Return the statistics of decoded samples float32 [S, n] and of the wanted ones."""
-    parts = []
-    for size in WINDOWS:
-        x, y = (_spectrum(samples, size) for samples in (wanted, decoded))
-        parts.append(_band_statistics(magnitude(x), magnitude(y), size, rate))
-        if size == max(WINDOWS):
-            power, whole = (z.abs().square().mean(0).double().numpy() for z in (y, x))
-            cross = (x * y.conj()).real.mean(0).double().numpy()
+    spectra = {size: (_spectrum(wanted, size), _spectrum(decoded, size)) for size in WINDOWS}
+    parts = [_band_statistics(magnitude(x), magnitude(y), size, rate) for size, (x, y) in spectra.items()]
     shares, medians, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    x, y = spectra[max(WINDOWS)]
+    power, whole = (z.abs().square().mean(0).double().numpy() for z in (y, x))
+    cross = (x * y.conj()).real.mean(0).double().numpy()
     return Statistics(shares, medians, weights, power, cross, float(whole.sum()))
 
 
@@ -74,9 +73,10 @@ def solve(statistics: Statistics, rate: int) -> np.ndarray:
     s, points = statistics, _points(max(WINDOWS), rate)
     mel_bend = (s.shares.T * s.weights) @ s.shares + RIDGE * np.eye(POINTS)
     mel_pull = s.shares.T @ (s.weights * s.medians)
+    price = WIDE_PRICE if rate > WIDE else PRICE
     gains = np.zeros(POINTS)
     for _ in range(STEPS):
-        slope, bend = _waveform(s, np.exp(points.T @ gains), DECIBEL_PRICES[rate > WIDE])
+        slope, bend = _waveform(s, np.exp(points.T @ gains), price)
         step = mel_pull - mel_bend @ gains - points @ slope
         gains += np.linalg.solve(mel_bend + (points * bend) @ points.T, step)
         gains = np.clip(gains, -LARGEST_GAIN, LARGEST_GAIN)
@@ -87,7 +87,8 @@ def _waveform(s: Statistics, factor: np.ndarray, price: float) -> tuple[np.ndarr
     """Return first and second derivative, [bins], of the price of SI-SDR by the gains of bins that are `factor` now."""
     own, both = s.power * factor**2, s.cross * factor
     error = s.wanted + float((own - 2 * both).sum())
-    unit = price * 10 / max(error, SMALLEST_ERROR * s.wanted, TINY)  # of nepers: a dB is 10 / ln 10, and so is log10
+    # The price is in log10, as mel distances are: ln 10 nepers. 10 log10(error) has the derivative 10 / ln 10 / error.
+    unit = price * 10 / max(error, SMALLEST_ERROR * s.wanted, TINY)
     return unit * 2 * (own - both), unit * np.maximum(4 * own - 2 * both, 0)
 
 
@@ -96,10 +97,10 @@ def _spectrum(samples: Tensor, size: int) -> Tensor:
 
 
 def _band_statistics(x: Tensor, y: Tensor, size: int, rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return J, m and the weights of one window size from magnitudes [frames, bins]."""
+    """Return J, m and the weights of one window size from wanted and decoded magnitudes [frames, bins]."""
     filters = _filters(size, rate)
-    level = (y @ filters).clamp_min(MAGNITUDE_FLOOR)
-    error = ((x @ filters).clamp_min(MAGNITUDE_FLOOR) / level).log()
+    level = (y @ filters).clamp_min(FLOOR)
+    error = ((x @ filters).clamp_min(FLOOR) / level).log()
     shares = (y.T @ level.reciprocal()) / len(y) * filters
     median = error.median(0).values
     spread = (error - median).abs().mean(0).clamp_min(NARROWEST)
