@@ -202,3 +202,24 @@ def test_a_damaged_file_among_many_is_the_only_one_that_fails(tmp_path, make_wav
     events = list(batch.process(plan, batch.DecompressSettings()))
     assert [event.source.name for event in events if isinstance(event, FileFailed)] == ["5.wav.dacz"]
     assert sum(isinstance(event, FileDone) for event in events) == 11
+
+
+class Gaining(StubCodec):
+    """Multiplies what it decodes by the first gain of a window's first frame, and tells the sizes of its calls."""
+
+    def decode_windows(self, codes, first_frames, channels, gains=None):
+        samples = super().decode_windows(codes, first_frames, channels)
+        return samples if gains is None else samples * gains[:, 0, :1]
+
+
+def test_windows_with_gains_are_combined_with_their_own_gains():
+    codec = Gaining()
+    codes = np.arange(4 * 3 * 20, dtype=np.uint16).reshape(4, 3, 20) % 64
+    gains = np.arange(1, 5, dtype=np.float32)[:, None, None] * np.ones((1, 20, 48), np.float32)
+    shared = SharedCodec(codec)
+    with ThreadPoolExecutor(8) as pool:
+        calls = [(codes[i : i + 1], [i], [0], *((gains[i : i + 1],) if i % 2 else ())) for i in range(4)] * 8
+        results = list(pool.map(lambda call: shared.decode_windows(*call), calls))
+    for call, result in zip(calls, results, strict=True):
+        np.testing.assert_array_equal(result, codec.decode_windows(*call))
+    assert not np.array_equal(results[1], codec.decode_windows(*calls[1][:3]))
