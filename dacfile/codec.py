@@ -190,7 +190,8 @@ class Codec:
         inputs = windows, torch.tensor(first_frames), torch.tensor(channels), *others
         if frames >= SHORT_FRAMES:
             self._choose_batch(network, inputs)
-        together = SHORT_FRAMES // max(frames, 1) if self.device.type == "cpu" else 1
+        one_by_one = self.device.type == "cpu" and self.batch == 1
+        together = SHORT_FRAMES // max(frames, 1) if one_by_one else 1
         outputs: list[Tensor] = []
         done = 0
         while done < len(inputs[0]):
@@ -200,7 +201,7 @@ class Codec:
             except torch.cuda.OutOfMemoryError:
                 if len(part[0]) == 1:
                     raise MemoryError(f"{self.device} has no memory for a single window; --device cpu works") from None
-                self.batch = max(len(part[0]) // 2, 1)
+                self.batch, together = max(len(part[0]) // 2, 1), 1
                 continue
             done += len(part[0])
         return torch.cat(outputs).numpy()

@@ -181,7 +181,7 @@ class _BlockCoder:
         self._plan = plan
         self.coded = len(numbers)
         self._silence = Silence(codec.facts, len(numbers))
-        self._equalising = Equalising(codec, numbers) if equalise and codec.facts.equalises else None
+        self._equalising = Equalising(codec, numbers) if numbers and equalise and codec.facts.equalises else None
         self._maker = BlockMaker(head, frames, plan.layers, plan.same, self._silence, prior, self._equalising)
         self._encoder = StreamEncoder(codec, numbers)
 
