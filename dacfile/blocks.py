@@ -8,7 +8,7 @@ treats the missing codes as ABSENT and then puts these samples in place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -127,26 +127,22 @@ class BlockMaker:
         part, self._held = self._held[..., :frames], self._held[..., frames:]
         modes = self._modes(frames)
         arrays: list[np.ndarray | None] = [None] * len(self._layers)
-        equalisers = [b""] * len(self._layers)
-        rows = [row for row, channel in enumerate(self._coded) if modes[channel] == CODED]
-        found = self._equalisers(part, rows)
-        for row in rows:
-            channel = self._coded[row]
-            arrays[channel] = part[row, : self._layers[channel]]
-            equalisers[channel] = found[row]
+        for row, channel in enumerate(self._coded):
+            if modes[channel] == CODED:
+                arrays[channel] = part[row, : self._layers[channel]]
         sequence = self._done // self._head.frames_per_block
-        self._group.append(
-            CodedBlock(sequence, self._done, frames, tuple(modes), tuple(arrays), tuple(equalisers)),
-        )
+        self._group.append(self._equalised(CodedBlock(sequence, self._done, frames, tuple(modes), tuple(arrays))))
         self._done += frames
 
-    def _equalisers(self, codes: np.ndarray, rows: list[int]) -> dict[int, bytes]:
-        """Return the equalisers of these rows of the codes [C, K, n] of the next block."""
+    def _equalised(self, block: CodedBlock) -> CodedBlock:
+        """Return the next block with equalisers in its coded channels, where the file shall have any."""
         if self._equalising is None:
-            return dict.fromkeys(rows, b"")
-        depths = np.array([self._layers[channel] for channel in self._coded])
-        left_out = np.arange(codes.shape[1])[:, None] >= depths[:, None, None]
-        return self._equalising.of_block(self._done, np.where(left_out, np.uint16(ABSENT), codes), rows)
+            return block
+        places = [place for place, channel in enumerate(self._coded) if block.modes[channel] == CODED]
+        codes = block.dense(self._head.codebooks)[self._coded]
+        found = self._equalising.of_block(block.first_frame, codes, places)
+        by_channel = {self._coded[place]: equaliser for place, equaliser in found.items()}
+        return replace(block, equalisers=tuple(by_channel.get(channel, b"") for channel in range(len(block.modes))))
 
     def _modes(self, frames: int) -> list[int]:
         modes = [SILENT] * len(self._layers)

@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 POINTS = 48  # frequencies with a gain, at equal distances on the mel scale from 0 Hz to half the sample rate
-BYTES = POINTS // 2  # of a stored equaliser: two levels in a byte
 # What a level means, in dB: fine where most gains are, and reaching far enough for the gaps between partials.
 DECIBELS = np.array([-16, -12, -9, -6, -4.5, -3, -2, -1, 0, 1, 2, 3, 4.5, 6, 9, 12], np.float32)
 FLAT = 8  # the level of 0 dB

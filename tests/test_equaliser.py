@@ -25,7 +25,6 @@ from dacfile.decoder import Decoder
 from dacfile.entropy.counts import CountPrior, normalise
 from dacfile.entropy.files import save_prior
 from dacfile.equaliser import (
-    BYTES,
     DECIBELS,
     FLAT,
     POINTS,
@@ -56,7 +55,7 @@ def frequencies_of_points(rate: int) -> np.ndarray:
     return 700 * ((1 + rate / 1400) ** (np.arange(POINTS) / (POINTS - 1)) - 1)
 
 
-@given(st.binary(min_size=BYTES, max_size=BYTES))
+@given(st.binary(min_size=EQUALISER_BYTES, max_size=EQUALISER_BYTES))
 def test_bytes_come_back(data: bytes) -> None:
     levels = unpack(data)
     assert levels.shape == (POINTS,)
@@ -65,9 +64,9 @@ def test_bytes_come_back(data: bytes) -> None:
 
 
 def test_what_changes_nothing_has_no_bytes() -> None:
-    assert BYTES == EQUALISER_BYTES
+    assert POINTS // 2 == EQUALISER_BYTES
     assert unpack(b"").tolist() == [FLAT] * POINTS
-    assert pack(unpack(b"")) == pack(unpack(b"\x88" * BYTES)) == b""
+    assert pack(unpack(b"")) == pack(unpack(b"\x88" * EQUALISER_BYTES)) == b""
     assert not gains(unpack(b"")).any()
 
 
@@ -247,7 +246,7 @@ def test_an_equaliser_only_changes_its_channel_and_block(codec: Codec) -> None:
     blocks = make_blocks(codec, 4, 2)
     changed = [*blocks]
     parts = blocks[1].channels
-    changed[1] = replace(blocks[1], channels=(parts[0], replace(parts[1], equaliser=b"\xff" * BYTES)))
+    changed[1] = replace(blocks[1], channels=(parts[0], replace(parts[1], equaliser=b"\xff" * EQUALISER_BYTES)))
     before, after = sound(make_file(codec, blocks), codec), sound(make_file(codec, changed), codec)
     np.testing.assert_array_equal(after[:, 0], before[:, 0])
     hop = codec.facts.hop
@@ -260,7 +259,7 @@ def test_an_equaliser_only_changes_its_channel_and_block(codec: Codec) -> None:
 
 def test_a_flat_equaliser_changes_nothing(codec: Codec) -> None:
     blocks = make_blocks(codec, 2, 1)
-    flat = [replace(b, channels=(replace(b.channels[0], equaliser=b"\x88" * BYTES),)) for b in blocks]
+    flat = [replace(b, channels=(replace(b.channels[0], equaliser=b"\x88" * EQUALISER_BYTES),)) for b in blocks]
     plain = sound(make_file(codec, blocks), codec)
     np.testing.assert_allclose(sound(make_file(codec, flat), codec), plain, atol=CLOSE * np.abs(plain).max())
 
