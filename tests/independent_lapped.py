@@ -83,6 +83,11 @@ def enter(model: Model, z: np.ndarray) -> np.ndarray:
     return model.tensors["decoder.enter.bias"] + sum(x @ weight[:, :, j].T for j, x in enumerate(taps))
 
 
+def gelu(v: np.ndarray) -> np.ndarray:
+    """GELU of every number."""
+    return v * (1 + np.vectorize(math.erf)(v / math.sqrt(2))) / 2
+
+
 def block(model: Model, i: int, z: np.ndarray) -> np.ndarray:
     """Block i of the decoder: [T, d] -> [T, d]."""
     name = f"decoder.blocks.{i}"
@@ -92,9 +97,8 @@ def block(model: Model, i: int, z: np.ndarray) -> np.ndarray:
     centred = mixed - mixed.mean(axis=1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
     normed = model.tensors[f"{name}.norm.weight"] * scaled + model.tensors[f"{name}.norm.bias"]
-    v = model.linear(f"{name}.widen", normed)
-    gelu = v * (1 + np.vectorize(math.erf)(v / math.sqrt(2))) / 2
-    return z + model.tensors[f"{name}.scale"] * model.linear(f"{name}.narrow", gelu)
+    wide = gelu(model.linear(f"{name}.widen", normed))
+    return z + model.tensors[f"{name}.scale"] * model.linear(f"{name}.narrow", wide)
 
 
 def band_limits(split: int, hop: int) -> list[int]:
@@ -143,16 +147,53 @@ def coefficients(model: Model, z: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return tone + amplitude(E + 4 * g + np.where(below, -2, 0)) * noise
 
 
-def overlap_add(X: np.ndarray) -> np.ndarray:
-    """Coefficients X [T, H] -> (T - 1) H samples, from where frames 0 and 1 meet to where the last two do."""
-    T, H = X.shape
+def transform(H: int) -> np.ndarray:
+    """What turns the 2 H samples of a frame into H coefficients, [2 H, H]."""
     j, k = np.arange(2 * H)[:, None] + 0.5, np.arange(H) + 0.5
-    window = np.sin(np.pi * j / (2 * H))
-    frames = X @ (math.sqrt(2 / H) * window * np.cos(np.pi / H * (j + H / 2) * k)).T
+    return math.sqrt(2 / H) * np.sin(np.pi * j / (2 * H)) * np.cos(np.pi / H * (j + H / 2) * k)
+
+
+def overlap_add(X: np.ndarray) -> np.ndarray:
+    """Coefficients X [T, H] -> (T + 1) H samples, the first of frame 0 to the last of frame T - 1."""
+    T, H = X.shape
     samples = np.zeros((T + 1) * H)
-    for t, frame in enumerate(frames):
+    for t, frame in enumerate(X @ transform(H).T):
         samples[t * H : (t + 2) * H] += frame
-    return samples[H:-H]
+    return samples
+
+
+def post_gains(model: Model, magnitudes: np.ndarray) -> np.ndarray:
+    """Magnitudes |S| [windows, M/2 + 1] -> gains; rows before the first and after the last count as silence."""
+    rows, bins = magnitudes.shape
+    level = np.log(magnitudes + 1e-4)
+    a = np.array([level[:, max(0, b - 8) : b + 9].mean(axis=1) for b in range(bins)]).T
+    r = np.pad(level - a, ((6, 6), (6, 6)))
+    weight = {name: model.tensors[f"decoder.post.{name}.weight"] for name in ("enter", "place", "middle", "leave")}
+    bias = {name: model.tensors[f"decoder.post.{name}.bias"] for name in ("enter", "middle", "leave")}
+    h = bias["enter"] + sum(
+        r[2 * m : 2 * m + rows, n : n + bins, None] * weight["enter"][:, 0, m, n] for m in range(7) for n in range(13)
+    )
+    h += (0.3 * a + 1)[..., None] * weight["place"][:, 0, 0, 0]
+    h += (4 * np.arange(bins) / (2 * bins - 2) - 1)[:, None] * weight["place"][:, 1, 0, 0]
+    h = gelu(gelu(h) @ weight["middle"][:, :, 0, 0].T + bias["middle"])
+    return np.exp(np.clip((h @ weight["leave"][:, :, 0, 0].T + bias["leave"])[..., 0], -3, 1))
+
+
+def post_filter(model: Model, X: np.ndarray) -> np.ndarray:
+    """Coefficients [T, H] -> [T, H], the lowest of them filtered."""
+    B, M = model.config.get("post_bins", 0), model.config.get("post_window", 0)
+    if not B:
+        return X
+    w = np.sin(np.pi * np.arange(M) / M)
+    s = np.pad(overlap_add(X[:, :B]), M - B)
+    starts = range(0, len(s) - M + 1, B)
+    S = np.fft.rfft([s[start : start + M] * w for start in starts])
+    filtered = np.zeros(len(s))
+    for start, window in zip(starts, np.fft.irfft(S * post_gains(model, abs(S)), M), strict=True):
+        filtered[start : start + M] += 2 * B / M * w * window
+    inner = filtered[M - B : len(s) - (M - B)]
+    low = np.array([inner[t * B : (t + 2) * B] for t in range(len(X))]) @ transform(B)
+    return np.concatenate([low, X[:, B:]], axis=1)
 
 
 def decode_channel(
@@ -166,7 +207,8 @@ def decode_channel(
     for i in range(model.config["decoder_blocks"]):
         z = block(model, i, z)
     rows = (first + np.arange(codes.shape[1]) + 389 * c) % model.config["noise_frames"]
-    return overlap_add(coefficients(model, z, model.tensors["decoder.noise"][q, rows]) * factors)
+    X = post_filter(model, coefficients(model, z, model.tensors["decoder.noise"][q, rows])) * factors
+    return overlap_add(X)[model.hop : -model.hop]
 
 
 def codes_of(file: File, channel: int, frames: int) -> np.ndarray:

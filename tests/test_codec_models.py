@@ -24,6 +24,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "dac-35": {**DAC, "encoder_rates": [3, 5], "decoder_rates": [5, 3]},
     "lapped-64": {**SHORT, "encoder_blocks": 2, "decoder_blocks": 3},
     "lapped-look": {**SHORT, "encoder_blocks": 1, "decoder_blocks": 1, "look_blocks": 1, "look_width": 12},
+    "lapped-post": {**SHORT, "decoder_blocks": 1, "post_bins": 16, "post_window": 128, "post_width": 8},
     "lapped-320": {**LAPPED, "hop": 320, "split": 40, "quadrature": 64, "encoder_blocks": 1, "decoder_blocks": 2},
 }
 

@@ -94,6 +94,14 @@ def test_weights_that_are_no_numbers(tmp_path: Path, config: dict, value: float)
         {"look_blocks": 1},
         {"look_blocks": 2, "look_width": 10**9},
         {"look_blocks": 1, "look_width": None},
+        {"post_bins": 8},
+        {"post_bins": -8, "post_window": 64, "post_width": 4},
+        {"post_bins": 8, "post_window": 64, "post_width": -1},
+        {"post_bins": 8, "post_window": 48, "post_width": 4},
+        {"post_bins": 8, "post_window": 4096, "post_width": 4},
+        {"post_bins": 10**6, "post_window": 4 * 10**6, "post_width": 4},
+        {"post_bins": 8, "post_window": 64, "post_width": 10**9},
+        {"post_bins": 8, "post_window": "64", "post_width": 4},
     ],
 )
 def test_impossible_numbers_of_a_lapped_network(tmp_path: Path, change: dict) -> None:

@@ -35,8 +35,9 @@ BLOCK = 9  # frames
 # last band has the 8 bins that it needs. The quiet one's gains go below the lower limit, and it is faint enough to show
 # the constants near zero; 7 bins are left at its end, and joined to the band before.
 CONFIG = {**SMALL_LAPPED, "codebooks": 3, "code_dim": 5, "kernel": 5, "expansion": 2, "decoder_blocks": 2}
-LOUD = {"hop": 68, "split": 15, "exponent": 0.7, "energy_weight": 1.3, "noise_frames": 29}
-QUIET = {"hop": 64, "split": 12, "noise_frames": 31}
+LOUD = {"hop": 68, "split": 15, "exponent": 0.7, "energy_weight": 1.3, "noise_frames": 29,
+        "post_bins": 17, "post_window": 68, "post_width": 5}  # fmt: skip
+QUIET = {"hop": 64, "split": 12, "noise_frames": 31, "post_bins": 8, "post_window": 64, "post_width": 3}
 SMALL: dict[str, tuple[dict[str, Any], float, float]] = {  # configuration, deviation of weights, mean of energies
     "loud": ({**CONFIG, **LOUD}, 0.3, 1.0),
     "quiet": ({**CONFIG, **QUIET}, 0.03, -14.0),
@@ -214,8 +215,8 @@ def test_frames_beyond_the_sound_are_ignored_and_missing_ones_refused(pair: Pair
 
 @models("loud")
 def test_the_context_is_as_wide_as_said(pair: Pair) -> None:
-    context, hop, t = pair.codec.facts.decoder_context, pair.model.hop, 12
-    codes = pair.random_codes(30).astype(int)
+    context, hop, t = pair.codec.facts.decoder_context, pair.model.hop, 20
+    codes = pair.random_codes(45).astype(int)
     whole = decode_channel(pair.model, codes)[t * hop : (t + 1) * hop]
     for missing, same in ((0, True), (1, False)):
         first, end = t - context, t + context + 1 - missing

@@ -17,11 +17,12 @@ NUMBERS = {"rate": 16000, "hop": 64, "codebooks": 3, "codebook_size": 32, "code_
 pytestmark = pytest.mark.skipif(not products_cpu.is_supported(), reason="PyTorch without oneDNN")
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=["one look", "two looks"])
+@pytest.fixture(scope="module", params=[0, 2], ids=["one look", "two looks and post-filter"])
 def model(request: pytest.FixtureRequest) -> Lapped:
     torch.manual_seed(1)
     look = {"look_blocks": request.param, "look_width": 12 * request.param}
-    built = Lapped({**NUMBERS, **look}).eval().requires_grad_(False)
+    post = {"post_bins": 8 * request.param, "post_window": 64 * request.param, "post_width": 4 * request.param}
+    built = Lapped({**NUMBERS, **look, **post}).eval().requires_grad_(False)
     for name, tensor in built.state_dict().items():
         if name.endswith(("bias", "scale", "noise", "energy_mean", "leave.weight")):
             tensor.normal_(0, 0.3)  # fresh ones hide what is left out

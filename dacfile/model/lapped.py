@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from dacfile.equaliser import bin_interpolation
-from dacfile.model import mdct
+from dacfile.model import mdct, postfilter
 from dacfile.model.base import Config, Model
 from dacfile.model.convnext import blocks
 from dacfile.model.facts import SIDE, Facts
 from dacfile.model.lapped_quantizer import Choice, LappedQuantizer
 from dacfile.model.look import SecondLook, levels_context, looked_at
+from dacfile.model.postfilter import PostFilter
 
 # Keeps the companding curve's slope finite at zero; -100 dB below full scale.
 COMPAND_FLOOR = 1e-5
@@ -37,6 +38,9 @@ NOISE_GAIN_STEP = 4.0
 CHANNEL_NOISE_OFFSET = 389
 # The tables of `noise`: the noise itself, and the same with every phase moved by a quarter period, for side channels.
 NOISE_TABLES = 2
+# What a configuration says of the parts that not every model has.
+LOOK_KEYS = ("look_blocks", "look_width")
+POST_KEYS = ("post_bins", "post_window", "post_width")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class LappedConfig:
     # Of the second look (`dacfile.model.look`); without blocks the encoder has none.
     look_blocks: int = 0
     look_width: int = 0
+    # Of the post-filter (`dacfile.model.postfilter`); without bins the decoder has none.
+    post_bins: int = 0
+    post_window: int = 0
+    post_width: int = 0
     architecture: str = "lapped"
 
     def __post_init__(self) -> None:
@@ -68,6 +76,8 @@ class LappedConfig:
             raise ValueError(f"exponent {self.exponent} or energy weight {self.energy_weight} out of range")
         if self.look_blocks < 0 or (self.look_blocks > 0) != (self.look_width > 0):
             raise ValueError(f"a second look of {self.look_blocks} blocks and {self.look_width} numbers")
+        if not self.post_bins <= self.hop or (self.post_bins == 0) != (self.post_window == self.post_width == 0):
+            raise ValueError(f"a post-filter of {self.post_bins} bins of {self.hop} and {self.post_width} numbers")
 
     @classmethod
     def from_dict(cls, config: Config) -> LappedConfig:
@@ -90,7 +100,7 @@ class LappedConfig:
         """What the codec and the container need to know."""
         reach = self.kernel // 2
         # One more for the convolution before the blocks, one for the overlap of neighbouring frames.
-        decoder_context = reach * self.decoder_blocks + 2
+        decoder_context = reach * self.decoder_blocks + 2 + postfilter.reach(self.post_bins, self.post_window)
         look_context = decoder_context + levels_context(self.hop) + reach * self.look_blocks
         return Facts(
             architecture=self.architecture,
@@ -186,6 +196,7 @@ class Decoder(nn.Module):
         self.enter = nn.Conv1d(config.width, config.width, 3, padding=1)
         self.blocks = blocks(config.decoder_blocks, config.width, config.kernel, config.expansion)
         self.project = nn.Linear(config.width, 2 * config.hop + bands)
+        self.post = PostFilter(config.post_bins, config.post_window, config.post_width) if config.post_bins else None
         self.register_buffer("energy_mean", torch.zeros(bands))
         self.register_buffer("noise", torch.zeros(NOISE_TABLES, config.noise_frames, config.hop))
         self.register_buffer("synthesis", mdct.basis(config.hop).T.float().contiguous(), persistent=False)
@@ -228,6 +239,9 @@ class Decoder(nn.Module):
         scale = envelope[..., config.split :].clamp(*NOISE_GAIN_RANGE).exp()
         tones = torch.cat([expand(low, config.exponent), scale * high], -1)
         coefficients = tones + gain.exp() * noise
+        if self.post is not None:
+            low, high = coefficients.tensor_split([config.post_bins], -1)
+            coefficients = torch.cat([self.post(low), high], -1)
         return coefficients if gains is None else coefficients * (gains @ self.equalising).exp()
 
     def forward(self, latent: Tensor, noise: Tensor, gains: Tensor | None = None) -> Tensor:

@@ -193,6 +193,7 @@ def add_codec_commands(commands: Commands) -> None:
     command.add_argument("--source", default="dacfile", help="who trained it, on what")
     command.add_argument("--towards", type=Path, help="mix its decoder with that of another run of the decoder alone")
     command.add_argument("--share", type=float, default=0.5, help="how much of that one; 0 to 1")
+    command.add_argument("--look", type=Path, help="take over the second look of these weights for the same codes")
     command.set_defaults(action=export)
 
 
@@ -237,7 +238,7 @@ def export(arguments: argparse.Namespace) -> None:
     """Write the weights of a run as a native file."""
     card = {"description": arguments.description, "licence": arguments.licence, "source": arguments.source}
     towards = arguments.towards / CHECKPOINT if arguments.towards else None
-    export_weights(arguments.run / CHECKPOINT, arguments.target, card, towards, arguments.share)
+    export_weights(arguments.run / CHECKPOINT, arguments.target, card, towards, arguments.share, arguments.look)
 
 
 def main() -> None:

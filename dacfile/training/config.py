@@ -87,7 +87,7 @@ def look_alone(decoder: TrainingConfig, width: int, steps: int, **weights: float
 
 # What made the bundled weights (docs/training.md tells where a run was stopped and continued).
 BUNDLED_44K = TrainingConfig(
-    LappedConfig(rate=44100, hop=512, codebooks=9),
+    LappedConfig(rate=44100, hop=512, codebooks=9, post_bins=128, post_window=512, post_width=32),
     SamplerConfig(shares={"speech": 0.33, "music": 0.48, "environment": 0.19}),
     steps=59000,
     decay_share=0.055,
@@ -98,7 +98,7 @@ BUNDLED_44K = TrainingConfig(
     rdo_weight=0.7,
 )
 BUNDLED_24K = TrainingConfig(
-    LappedConfig(rate=24000, hop=320, codebooks=32, split=100),
+    LappedConfig(rate=24000, hop=320, codebooks=32, split=100, post_bins=80, post_window=320, post_width=32),
     steps=12300,
     decay_share=0.4,
     stft_weight=5.0,
@@ -108,7 +108,7 @@ BUNDLED_24K = TrainingConfig(
     rdo_weight=0.5,
 )
 BUNDLED_16K = TrainingConfig(
-    LappedConfig(rate=16000, hop=320, codebooks=12, split=80),
+    LappedConfig(rate=16000, hop=320, codebooks=12, split=80, post_bins=120, post_window=480, post_width=32),
     steps=21400,
     decay_share=0.28,
     stft_weight=4.5,
@@ -118,7 +118,9 @@ BUNDLED_16K = TrainingConfig(
     rdo_weight=0.5,
 )
 
-DECODER_44K = decoder_alone(BUNDLED_44K, 1100, stft_weight=18.0, loudness_weight=10.0)
+DECODER_44K = replace(
+    decoder_alone(BUNDLED_44K, 3400, stft_weight=23.0, loudness_weight=10.0), similarity_weight=16.0, rdo_weight=0.5
+)
 DECODER_24K = replace(decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0)
 DECODER_16K = replace(decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0)
 LOOK_16K = look_alone(DECODER_16K, 128, 2800, stft_weight=11.0, similarity_weight=13.0)

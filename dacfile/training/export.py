@@ -15,34 +15,56 @@ from tqdm import tqdm
 
 from dacfile.audio.stereo import LevelMeter, plan_channels
 from dacfile.errors import ModelMismatch
-from dacfile.model.base import Model
-from dacfile.model.checkpoint import save_native
+from dacfile.model.base import Config, Model
+from dacfile.model.checkpoint import Checkpoint, read_checkpoint, save_native
+from dacfile.model.lapped import LOOK_KEYS
 
 PAIR_COPIES = 4
-DECODER = "decoder."  # what the names of its weights begin with
+DECODER, LOOK = "decoder.", "look."  # what the names of their weights begin with
 
 
 def export_weights(
-    checkpoint: Path, target: Path, card: Mapping[str, str], towards: Path | None = None, share: float = 0.5
+    checkpoint: Path,
+    target: Path,
+    card: Mapping[str, str],
+    towards: Path | None = None,
+    share: float = 0.5,
+    look: Path | None = None,
 ) -> bytes:
     """Write the averaged weights of a checkpoint as a native weights file; return the model's id.
 
     `towards` is the checkpoint of another run of the decoder alone from the same weights: the decoder is then taken
-    `share` of the way to that one's. Raises ModelMismatch when it has another encoder or other codebooks.
+    `share` of the way to that one's. `look` are weights with a second look, which is taken over: it was trained for
+    this encoder and these codebooks. Raises ModelMismatch when either has another encoder or other codebooks.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config, weights = state["config"], state["average"]
     if towards is not None:
         other = torch.load(towards, map_location="cpu", weights_only=True)
-        _mix_decoders(state["average"], other["average"], share)
-    return save_native(target, state["config"], state["average"], card)
+        _mix_decoders(weights, other["average"], share)
+    if look is not None:
+        config, weights = _with_look(config, weights, read_checkpoint(look))
+    return save_native(target, config, weights, card)
+
+
+def _with_look(config: Config, weights: Mapping[str, Tensor], other: Checkpoint) -> tuple[Config, Mapping[str, Tensor]]:
+    _check_same({name: tensor.half() for name, tensor in weights.items()}, other.tensors, DECODER)
+    looks = {name: tensor for name, tensor in other.tensors.items() if name.startswith(LOOK)}
+    return {**config, **{key: other.config[key] for key in LOOK_KEYS}}, {**weights, **looks}
+
+
+def _check_same(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], but: str) -> None:
+    """Raise ModelMismatch unless all weights but those whose names begin with `but` are equal in both."""
+    for name, tensor in weights.items():
+        if not name.startswith(but) and not (name in others and torch.equal(tensor, others[name])):
+            raise ModelMismatch(f"{name} differs: the weights are not for the same codes")
 
 
 def _mix_decoders(weights: Mapping[str, Tensor], others: Mapping[str, Tensor], share: float) -> None:
+    _check_same(weights, others, DECODER)
     for name, tensor in weights.items():
         if name.startswith(DECODER) and tensor.is_floating_point():
             tensor.lerp_(others[name], share)
-        elif name not in others or not torch.equal(tensor, others[name]):
-            raise ModelMismatch(f"{name} differs: only decoders for the same codes can be mixed")
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from dacfile.entropy.context import NetworkPrior
 from dacfile.errors import ModelMismatch
 from dacfile.model.base import Config, Model
 from dacfile.model.facts import SIDE
-from dacfile.model.lapped import Lapped
+from dacfile.model.lapped import LOOK_KEYS, POST_KEYS, Lapped
 from dacfile.model.look import SecondLook, look_inputs
 from dacfile.model.rdo import PriorLikelihoods, RdoChoice
 from dacfile.quality.reconstruction import ReconstructionLoss
@@ -33,7 +33,6 @@ from dacfile.training.validation import evaluate, examples, split_corpus
 
 LOG_EVERY = 50
 CHECKPOINT = "last.pt"
-LOOK_KEYS = ("look_blocks", "look_width")
 
 
 class Trainer:
@@ -90,24 +89,23 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
 
     def warm_start(self, model: Model) -> None:
-        """Start from the weights of a model of the same configuration, but for the second look.
+        """Start from the weights of a model of the same configuration, but for second look and post-filter.
 
-        Without a look of its own a run does not need the model's, and one with a look can begin it. Raises
-        ModelMismatch for another configuration.
+        Without a look of its own a run does not need the model's; a run with a look, or a post-filter, can begin it.
+        Raises ModelMismatch for another configuration.
         """
+        begun = list(() if model.config.get(POST_KEYS[0]) else POST_KEYS)
         if isinstance(model, Lapped):
             model = model if self.model.look else model.without_look()
-            look = {} if model.look else {key: self.model.config[key] for key in LOOK_KEYS}
-            self._check_config({**model.config, **look})
-        else:
-            self._check_config(model.config)
+            begun += () if model.look else LOOK_KEYS
+        self._check_config({**model.config, **{key: self.model.config[key] for key in begun}})
         self.model.load_state_dict({**self.model.state_dict(), **model.state_dict()})
         self.quantizer.reset()
         self.average.load_state_dict(self.model.state_dict())
 
     def _check_config(self, config: Config) -> None:
-        # Runs from before there was a look do not mention it.
-        if {**dict.fromkeys(LOOK_KEYS, 0), **config} != self.model.config:
+        # Runs from before there was a look, or a post-filter, do not mention it.
+        if {**dict.fromkeys(LOOK_KEYS + POST_KEYS, 0), **config} != self.model.config:
             raise ModelMismatch(f"the weights are of another configuration: {config}, not {self.model.config}")
 
     def set_rdo(self, prior: NetworkPrior) -> None:
