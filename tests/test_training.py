@@ -444,3 +444,40 @@ def test_weights_with_and_without_a_look_start_runs_of_both_kinds(corpus: Corpus
             other.warm_start(looking.average)
     with pytest.raises(ModelMismatch, match="another configuration"):
         trainer.warm_start(build(SMALL_DAC))
+
+
+def test_a_post_filter_begins_as_nothing_and_learns_with_the_decoder(corpus: Corpus, trainer: Trainer) -> None:
+    filtered = replace(NUMBERS, post_bins=16, post_window=64, post_width=4)
+    tuned = Trainer(replace(CONFIG, model=filtered, decoder_only=True), corpus)
+    tuned.warm_start(trainer.average)
+    samples = torch.from_numpy(tuned.sampler.batch(2, tuned.segment_samples).samples)
+    codes, zero = trainer.average.encode(samples), torch.zeros(2, dtype=torch.long)
+    plain = trainer.average.decode(codes, zero, zero)
+    torch.testing.assert_close(tuned.average.decode(codes, zero, zero), plain, atol=1e-5, rtol=0)
+    for _ in range(4):
+        tuned.step()
+    assert all(tensor.any() for name, tensor in tuned.average.named_parameters() if "post.leave" in name)
+    with pytest.raises(ModelMismatch, match="another configuration"):
+        trainer.warm_start(tuned.average)
+
+
+def test_a_decoder_is_exported_with_the_second_look_of_other_weights(
+    corpus: Corpus, trainer: Trainer, tmp_path: Path
+) -> None:
+    looking = Trainer(replace(CONFIG, model=replace(NUMBERS, look_blocks=1, look_width=16), look_only=True), corpus)
+    looking.warm_start(trainer.average)
+    looking.save(tmp_path / "look.pt")
+    export_weights(tmp_path / "look.pt", tmp_path / "look.safetensors", {})
+    trainer.average.state_dict()["decoder.project.bias"].add_(1.0)
+    trainer.save(tmp_path / "a.pt")
+    export_weights(tmp_path / "a.pt", tmp_path / "a.safetensors", {}, look=tmp_path / "look.safetensors")
+    joined, looked = (load_model(tmp_path / f"{stem}.safetensors")[0] for stem in ("a", "look"))
+    assert joined.config == looked.config
+    same = {
+        name for name, tensor in joined.state_dict().items() if torch.equal(tensor, dict(looked.state_dict())[name])
+    }
+    assert set(joined.state_dict()) - same == {"decoder.project.bias"}
+    trainer.average.state_dict()["quantizer.stages.0.codebook"].add_(1.0)
+    trainer.save(tmp_path / "b.pt")
+    with pytest.raises(ModelMismatch, match="same codes"):
+        export_weights(tmp_path / "b.pt", tmp_path / "no.safetensors", {}, look=tmp_path / "look.safetensors")
