@@ -47,6 +47,13 @@ def test_gains_stay_within_their_limits() -> None:
     assert gains.max() == pytest.approx(math.e)
 
 
+def test_bfloat16_around_it_does_not_reach_it() -> None:
+    filter, coefficients = acting(), torch.randn(1, 40, BINS)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = filter(coefficients)
+    assert torch.equal(within, filter(coefficients))
+
+
 def test_the_windowed_transform_is_the_real_dft() -> None:
     forward, backward = windowed_dft(32)
     samples, window = torch.randn(32), torch.sin(math.pi / 32 * torch.arange(32))

@@ -73,12 +73,17 @@ class PostFilter(nn.Module):
 
     def forward(self, coefficients: Tensor) -> Tensor:
         """Map coefficients [b, L, B]; before and after them there is silence."""
-        low = mdct.overlap_add(F.pad(coefficients, (0, 0, 1, 1)) @ self.synthesis)
+        with torch.autocast(coefficients.device.type, enabled=False):  # rounded to eight bits, faint levels are lost
+            low = mdct.overlap_add(F.pad(coefficients.float(), (0, 0, 1, 1)) @ self.synthesis)
+            return mdct.frames(self._filtered(low), self.bins) @ self.analysis
+
+    def _filtered(self, low: Tensor) -> Tensor:
+        """Map the samples [b, n B] of the low band."""
         margin = self.window - self.bins  # so that all windows overlap everywhere
         windows = F.pad(low, (margin, margin)).unfold(1, self.window, self.bins)
         spectra = (windows @ self.spectrum).unflatten(-1, (-1, 2))  # [b, F, bins, real and imaginary]
         gained = spectra * self.gains(spectra.square().sum(-1).sqrt())[..., None]
-        return mdct.frames(self._overlap_add(gained.flatten(-2) @ self.samples), self.bins) @ self.analysis
+        return self._overlap_add(gained.flatten(-2) @ self.samples)
 
     def gains(self, magnitudes: Tensor) -> Tensor:
         """Return the gains of magnitudes [b, F, bins]."""
