@@ -35,7 +35,11 @@ class CodedBlock:
     frames: int
     modes: tuple[int, ...]
     codes: tuple[np.ndarray | None, ...]
-    equalisers: tuple[bytes, ...] = ()  # of every channel, empty where it has none; or of none
+    equalisers: tuple[bytes, ...] = ()  # of every channel, empty where it has none
+
+    def __post_init__(self) -> None:
+        if not self.equalisers:
+            object.__setattr__(self, "equalisers", (b"",) * len(self.modes))
 
     def dense(self, codebooks: int) -> np.ndarray:
         """Return uint16 [C, codebooks, frames], ABSENT where nothing is stored."""
@@ -178,10 +182,9 @@ def encode_codes(blocks: Sequence[CodedBlock], head: Head, total_frames: int, pr
 
 def stored_channels(block: CodedBlock, channels: Iterable[Sequence[StoredLayer]]) -> tuple[ChannelBlock, ...]:
     """Return the channels of a block as they are stored, with the (bytes, CRC) of their layers."""
-    equalisers = block.equalisers or [b""] * len(block.modes)
     return tuple(
         ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers), equaliser)
-        for mode, layers, equaliser in zip(block.modes, channels, equalisers, strict=True)
+        for mode, layers, equaliser in zip(block.modes, channels, block.equalisers, strict=True)
     )
 
 
