@@ -19,7 +19,7 @@ the decoder as it is then (24k has none):
     python -m dacfile.training export runs/44k-l dacfile/weights/44k.safetensors
     python -m dacfile.training tie runs/44k.prior.safetensors dacfile/weights/44k.safetensors dacfile/weights --rdo 0.3
 
-A decoder that is trained again after that takes the look over: `export RUN TARGET --look dacfile/weights/44k.safetensors`.
+A decoder that is trained again after that keeps the look with `export RUN TARGET --look OLD_WEIGHTS`.
 
 24k (but for the look) and 16k likewise, with --rate 24000 and 16000. Going on from bundled weights when their run is
 not at hand (this changes the codes):
