@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.model import mdct
+from dacfile.quality.reconstruction import real_dft
 
 # Levels that the gain of a bin depends on: of so many spectra, two frames apart, and of so many neighbouring bins.
 SPECTRA, SPECTRA_APART, BINS = 7, 2, 13
@@ -114,11 +115,9 @@ def windowed_dft(size: int) -> tuple[Tensor, Tensor]:
 
     Real and imaginary parts lie side by side. The window is the root of the periodic Hann window, a sine.
     """
-    place = torch.arange(size, dtype=torch.float64)
-    window = torch.sin(math.pi / size * place)
-    phase = 2 * math.pi / size * torch.outer(place, torch.arange(size // 2 + 1, dtype=torch.float64))
-    forward = torch.stack([phase.cos(), -phase.sin()], -1).flatten(1)
-    twice = torch.full((size // 2 + 1,), 2.0, dtype=torch.float64)  # every bin stands for two, but for both ends
+    window = torch.sin(math.pi / size * torch.arange(size, dtype=torch.float64))
+    forward = real_dft(size)
+    twice = torch.full((size // 2 + 1,), 2.0)  # every bin stands for two, but for both ends
     twice[[0, -1]] = 1.0
     backward = (forward * twice.repeat_interleave(2)).T / size
     return (window[:, None] * forward).float(), (backward * window).float()

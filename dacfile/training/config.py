@@ -121,7 +121,7 @@ BUNDLED_16K = TrainingConfig(
 DECODER_44K = replace(
     decoder_alone(BUNDLED_44K, 3400, stft_weight=23.0, loudness_weight=10.0), similarity_weight=16.0, rdo_weight=0.5
 )
-DECODER_24K = replace(decoder_alone(BUNDLED_24K, 800, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0)
+DECODER_24K = replace(decoder_alone(BUNDLED_24K, 1200, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0)
 DECODER_16K = replace(decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0)
 LOOK_16K = look_alone(DECODER_16K, 128, 2800, stft_weight=11.0, similarity_weight=13.0)
 

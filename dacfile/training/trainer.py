@@ -94,10 +94,11 @@ class Trainer:
         Without a look of its own a run does not need the model's; a run with a look, or a post-filter, can begin it.
         Raises ModelMismatch for another configuration.
         """
-        begun = list(() if model.config.get(POST_KEYS[0]) else POST_KEYS)
+        begun: list[str] = []
         if isinstance(model, Lapped):
             model = model if self.model.look else model.without_look()
             begun += () if model.look else LOOK_KEYS
+            begun += () if model.decoder.post else POST_KEYS
         self._check_config({**model.config, **{key: self.model.config[key] for key in begun}})
         self.model.load_state_dict({**self.model.state_dict(), **model.state_dict()})
         self.quantizer.reset()
