@@ -145,3 +145,10 @@ def test_mid_side_is_undone() -> None:
     samples = tone(500, 2)
     coded = np.concatenate([mid_side(samples), samples[:, :1]], axis=1) * linear((256, -512, 0))
     np.testing.assert_allclose(restore(coded, (256, -512, 0), True)[:, :2], samples, atol=1e-6)
+
+
+def test_what_lies_on_one_side_is_coded_as_left_and_right() -> None:
+    noise = np.random.default_rng(1).standard_normal(3 * RATE).astype(np.float32) * np.float32(0.02)
+    middle = stereo(0.5, 0)
+    assert plan(middle + noise[:, None] * np.array([1, -1], np.float32)).mid_side
+    assert not plan(middle + noise[:, None] * np.array([1, 0], np.float32)).mid_side

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dacfile.audio.balance import BalanceMeter
 from dacfile.audio.loudness import LoudnessMeter
 from dacfile.errors import UnsupportedAudio, UsageError
 
@@ -15,7 +16,10 @@ TARGET = -16.0  # LUFS of a coded channel: the level at which models are trained
 GAIN_STEPS = 256  # per dB: gains are Q7.8
 GAIN_MIN, GAIN_MAX = -32768, 32767
 LARGEST = 10 ** (-GAIN_MIN / (20 * GAIN_STEPS))  # the peak that the smallest gain brings down to 1
-MID_SIDE_FROM = 4.0  # dB between mid and side from which they are coded in place of left and right
+# Two channels are coded as mid and side where these differ by so many dB, and left and right by no more than so much
+# (`dacfile.audio.balance`): there it takes less off the size than fewer codebooks would for the same loss.
+MID_SIDE_FROM = 4.0
+LARGEST_DEPARTURE = 0.05
 EQUAL_DEPTH = 7 / 9  # share of the layers that a side as loud as the mid would get...
 DEPTH_SPAN = 36.0  # ...falling by one over this many dB...
 LEAST_DEPTH = 2 / 9  # ...but never below this share: fewer sound worse than none
@@ -25,13 +29,15 @@ LEAST_DEPTH = 2 / 9  # ...but never below this share: fewer sound worse than non
 class Levels:
     """Measures of the channels, and of two channels also of their mid and side: left, right, mid, side.
 
-    `peaks` are absolute values, `loudness` LUFS (-inf: silent), `same` says which channels equal channel 0 throughout.
+    `peaks` are absolute values, `loudness` LUFS (-inf: silent), `same` says which channels equal channel 0 throughout,
+    `departure` how unlike left and right are (`dacfile.audio.balance`).
     """
 
     channels: int
     peaks: tuple[float, ...]
     loudness: tuple[float, ...]
     same: tuple[bool, ...]
+    departure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class LevelMeter:
         self._meter = LoudnessMeter(rate, channels, mid_side=self._pair)
         self._peaks = np.zeros(4 if self._pair else channels)
         self._same = np.array([c > 0 for c in range(channels)])
+        self._balance = BalanceMeter(rate) if self._pair else None
 
     def push(self, samples: np.ndarray) -> None:
         """Take float32 samples [n, C]."""
@@ -96,6 +103,8 @@ class LevelMeter:
         self._peaks = np.maximum(self._peaks, [max(signal.max(), -signal.min()) for signal in signals])
         if self._peaks.max() <= LARGEST:  # what is larger will be refused, and its energy could overflow
             self._meter.push(samples)
+            if self._balance:
+                self._balance.push(samples)
         for c in np.flatnonzero(self._same):
             self._same[c] = np.array_equal(samples[:, c], samples[:, 0])
 
@@ -103,7 +112,8 @@ class LevelMeter:
         """Return the measures; call it once, after the last block."""
         loudness = tuple(float(value) for value in self._meter.integrated())
         peaks = tuple(float(value) for value in self._peaks)
-        return Levels(len(self._same), peaks, loudness, tuple(bool(value) for value in self._same))
+        departure = self._balance.departure() if self._balance else 0.0
+        return Levels(len(self._same), peaks, loudness, tuple(bool(value) for value in self._same), departure)
 
 
 def plan_channels(levels: Levels, codebooks: int, stereo: str = "auto") -> ChannelPlan:
@@ -159,9 +169,12 @@ def _prefers_mid_side(levels: Levels, stereo: str) -> bool:
     """Say whether two channels are coded as mid/side.
 
     Where mid and side differ in level the weaker one needs few layers. Where they do not, left and right are better as
-    they are: each then has an error in proportion to its own level. One channel alone makes mid and side equal.
+    they are: each then has an error in proportion to its own level. One channel alone makes mid and side equal. And
+    mid/side would lose what left and right have to themselves above the band whose waveform is coded.
     """
     if stereo != "auto":
         return stereo == "ms"
+    if levels.departure > LARGEST_DEPARTURE:
+        return False
     mid, side = (max(value, -200.0) for value in levels.loudness[2:])
     return abs(mid - side) >= MID_SIDE_FROM
