@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dacfile.model import mdct
-from dacfile.model.postfilter import SPECTRA_AT_ONCE, PostFilter, reach, windowed_dft
+from dacfile.model.postfilter import SPECTRA_AT_ONCE, PostFilter, reach
 
 BINS, WINDOW = 16, 128
 
@@ -52,14 +52,6 @@ def test_bfloat16_around_it_does_not_reach_it() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         within = filter(coefficients)
     assert torch.equal(within, filter(coefficients))
-
-
-def test_the_windowed_transform_is_the_real_dft() -> None:
-    forward, backward = windowed_dft(32)
-    samples, window = torch.randn(32), torch.sin(math.pi / 32 * torch.arange(32))
-    expected = torch.view_as_real(torch.fft.rfft(samples * window)).flatten()
-    torch.testing.assert_close(samples @ forward, expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(expected @ backward, samples * window * window, atol=1e-5, rtol=1e-5)
 
 
 def test_it_learns_to_lower_noise_between_partials() -> None:

@@ -12,7 +12,6 @@ Shapes: b batch, L frames, F spectra, B coefficients, bins = window / 2 + 1.
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacfile.model import mdct
-from dacfile.quality.reconstruction import real_dft
 
 # Levels that the gain of a bin depends on: of so many spectra, two frames apart, and of so many neighbouring bins.
 SPECTRA, SPECTRA_APART, BINS = 7, 2, 13
@@ -31,7 +29,7 @@ AROUND = 17
 LEVEL_FLOOR = 1e-4  # of magnitudes
 MEAN_SCALE, MEAN_OFFSET = 0.3, 1.0  # bring the mean level to numbers of about one
 GAIN_RANGE = (-3.0, 1.0)  # nepers
-LARGEST_WINDOW = 2048  # its transform is a matrix
+LARGEST_WINDOW = 2048
 
 
 def reach(bins: int, window: int) -> int:
@@ -45,8 +43,7 @@ class PostFilter(nn.Module):
 
     synthesis: Tensor
     analysis: Tensor
-    spectrum: Tensor
-    samples: Tensor
+    taper: Tensor
     around: Tensor
     frequency: Tensor
 
@@ -56,13 +53,11 @@ class PostFilter(nn.Module):
             raise ValueError(f"a post-filter of {bins} bins, a window of {window} and {width} numbers")
         self.bins, self.window = bins, window
         basis = mdct.basis(bins).float()
-        forward, backward = windowed_dft(window)
         around = torch.ones(window // 2 + 1, window // 2 + 1).triu(-(AROUND // 2)).tril(AROUND // 2)
         self.register_buffer("analysis", basis, persistent=False)
         self.register_buffer("synthesis", basis.T.contiguous(), persistent=False)
-        self.register_buffer("spectrum", forward, persistent=False)
-        # Windows overlap window / bins times, and their squares add up to half of that.
-        self.register_buffer("samples", backward * (2 * bins / window), persistent=False)
+        # The root of the periodic Hann window. Its squares overlap window / bins times, and add up to half of that.
+        self.register_buffer("taper", torch.hann_window(window, dtype=torch.float64).sqrt().float(), persistent=False)
         self.register_buffer("around", around / around.sum(0), persistent=False)
         self.register_buffer("frequency", torch.linspace(-1, 1, window // 2 + 1), persistent=False)
         self.enter = nn.Conv2d(1, width, (SPECTRA, BINS), dilation=(SPECTRA_APART, 1))
@@ -81,10 +76,10 @@ class PostFilter(nn.Module):
     def _filtered(self, low: Tensor) -> Tensor:
         """Map the samples [b, n B] of the low band."""
         margin = self.window - self.bins  # so that all windows overlap everywhere
-        windows = F.pad(low, (margin, margin)).unfold(1, self.window, self.bins)
-        spectra = (windows @ self.spectrum).unflatten(-1, (-1, 2))  # [b, F, bins, real and imaginary]
-        gained = spectra * self.gains(spectra.square().sum(-1).sqrt())[..., None]
-        return self._overlap_add(gained.flatten(-2) @ self.samples)
+        windows = F.pad(low, (margin, margin)).unfold(1, self.window, self.bins) * self.taper
+        spectra = torch.fft.rfft(windows)  # [b, F, bins]
+        filtered = torch.fft.irfft(spectra * self.gains(spectra.abs()), self.window)
+        return self._overlap_add(filtered * (2 * self.bins / self.window * self.taper))
 
     def gains(self, magnitudes: Tensor) -> Tensor:
         """Return the gains of magnitudes [b, F, bins]."""
@@ -98,7 +93,8 @@ class PostFilter(nn.Module):
     def _gains(self, around: Tensor, places: Tensor, first: int) -> Tensor:
         """Return the gains, [b, SPECTRA_AT_ONCE or fewer, bins], of the spectra from `first` on."""
         last = first + SPECTRA_AT_ONCE
-        hidden = self.enter(around[:, :, first : last + 2 * PAST]) + self.place(places[:, :, first:last])
+        hidden = self.enter(around[:, :, first : last + 2 * PAST])
+        hidden += self.place(places[:, :, first:last])
         gains: Tensor = self.leave(F.gelu(self.middle(F.gelu(hidden))))[:, 0]
         return gains.clamp(*GAIN_RANGE).exp()
 
@@ -108,16 +104,3 @@ class PostFilter(nn.Module):
         parts, count = windows.unflatten(-1, (overlap, self.bins)), windows.shape[1] + 1 - overlap
         shifted = [parts[:, overlap - 1 - i :][:, :count, i] for i in range(overlap)]
         return torch.stack(shifted).sum(0).flatten(1)
-
-
-def windowed_dft(size: int) -> tuple[Tensor, Tensor]:
-    """Return the windowed real DFT as a matrix [size, 2 bins], and its windowed inverse [2 bins, size].
-
-    Real and imaginary parts lie side by side. The window is the root of the periodic Hann window, a sine.
-    """
-    window = torch.sin(math.pi / size * torch.arange(size, dtype=torch.float64))
-    forward = real_dft(size)
-    twice = torch.full((size // 2 + 1,), 2.0)  # every bin stands for two, but for both ends
-    twice[[0, -1]] = 1.0
-    backward = (forward * twice.repeat_interleave(2)).T / size
-    return (window[:, None] * forward).float(), (backward * window).float()
