@@ -133,7 +133,8 @@ class RdoChoice:
                 nearest = likelihoods.orders[k][largest(scores)]
                 scores.add_(likelihoods.log_likelihood(k, state, nearest), alpha=self._per_nat[k])
                 codes = likelihoods.orders[k][largest(scores)]
-                state = likelihoods.learn(k, state, codes)
+                if k + 1 < len(self._stages):
+                    state = likelihoods.learn(k, state, codes)
             return codes
 
         return choose
