@@ -136,9 +136,15 @@ def test_pipes_work_both_ways(music, expected):
     assert len(back.stdout) == (music / "00.wav").stat().st_size
 
 
+def heed_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_without_a_batch_is_told_too(tmp_path):
     command = [sys.executable, STUB_CLI, "compress", "-", "-o", tmp_path / "out" / "x.dacz"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # Tests that run in the background of a script have Ctrl-C ignored, and so would what they start.
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heed_ctrl_c) as child:
         wait_for(lambda: in_flight(tmp_path / "out"))
         child.send_signal(signal.SIGINT)
         assert (child.wait(PATIENCE), child.stderr.read()) == (130, "dacz: interrupted\n")
