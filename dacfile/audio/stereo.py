@@ -17,7 +17,7 @@ GAIN_STEPS = 256  # per dB: gains are Q7.8
 GAIN_MIN, GAIN_MAX = -32768, 32767
 LARGEST = 10 ** (-GAIN_MIN / (20 * GAIN_STEPS))  # the peak that the smallest gain brings down to 1
 # Two channels are coded as mid and side where these differ by so many dB, and left and right by no more than so much
-# (`dacfile.audio.balance`): there it takes less off the size than fewer codebooks would for the same loss.
+# (`dacfile.audio.balance`): elsewhere it loses more for what it saves than fewer codebooks would.
 MID_SIDE_FROM = 4.0
 LARGEST_DEPARTURE = 0.05
 EQUAL_DEPTH = 7 / 9  # share of the layers that a side as loud as the mid would get...

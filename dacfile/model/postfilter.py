@@ -29,7 +29,7 @@ AROUND = 17
 LEVEL_FLOOR = 1e-4  # of magnitudes
 MEAN_SCALE, MEAN_OFFSET = 0.3, 1.0  # bring the mean level to numbers of about one
 GAIN_RANGE = (-3.0, 1.0)  # nepers
-LARGEST_WINDOW = 2048
+LARGEST_WINDOW = 2048  # means over neighbouring bins are a matrix of half of it, squared
 
 
 def reach(bins: int, window: int) -> int:
