@@ -170,13 +170,21 @@ class Codec:
         Gains float32 [B, L, POINTS] in nepers are those of equalisers (`dacfile.equaliser`). Raises UsageError when a
         code is not below the codebook size.
         """
+        others = () if gains is None else (torch.from_numpy(gains),)
+        windows, frames = self._signed(codes), codes.shape[-1]
+        return self._in_batches(self.network.decode, windows, frames, first_frames, channels, *others)
+
+    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Return about what `decode_windows` does, perhaps sooner: what the encoder listens to."""
+        windows, frames = self._signed(codes), codes.shape[-1]
+        return self._in_batches(self.network.preview, windows, frames, first_frames, channels)
+
+    def _signed(self, codes: np.ndarray) -> Tensor:
+        """Return codes uint16 as the network takes them: int64, -1 where ABSENT. Raises UsageError."""
         present = codes != ABSENT
         if codes.shape[1] > self.facts.codebooks or (codes[present] >= self.facts.codebook_size).any():
             raise UsageError(f"codes that model {self.name} does not have")
-        signed = np.where(present, codes.astype(np.int64), -1)
-        others = () if gains is None else (torch.from_numpy(gains),)
-        windows, frames = torch.from_numpy(signed), codes.shape[-1]
-        return self._in_batches(self.network.decode, windows, frames, first_frames, channels, *others)
+        return torch.from_numpy(np.where(present, codes.astype(np.int64), -1))
 
     def _in_batches(
         self,

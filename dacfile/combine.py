@@ -110,6 +110,9 @@ class SharedCodec:
         self._decode: Combiner[_Windows, np.ndarray] = Combiner(
             *(partial(_in_one_call, c.decode_windows) for c in copies)
         )
+        self._preview: Combiner[_Windows, np.ndarray] = Combiner(
+            *(partial(_in_one_call, c.preview_windows) for c in copies)
+        )
 
     def encode_windows(self, x: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         """Return codes uint16 [B, K, L] of samples float32 [B, lead + L * hop]."""
@@ -126,6 +129,10 @@ class SharedCodec:
         if gains is None:
             return self._decode(codes.shape[1:], (codes, first_frames, channels))
         return self._decode((*codes.shape[1:], "gains"), (codes, first_frames, channels, gains))
+
+    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Return about what decoding does, float32 [B, L * hop - tail] for codes uint16 [B, n, L]."""
+        return self._preview(codes.shape[1:], (codes, first_frames, channels))
 
 
 def _in_one_call(call: Callable[..., np.ndarray], inputs: list[_Windows]) -> list[np.ndarray]:

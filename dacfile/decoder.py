@@ -121,7 +121,7 @@ class Decoder:
             patches.add(block, self._codec.facts)
             if any(block.equalisers) and not self._codec.facts.equalises:
                 raise StructureError(f"block {block.sequence}: an equaliser, which the file's model does not have")
-            gains.add(block.sequence, block.equalisers)
+            gains.add(block.sequence, block.equalisers, block.frames)
             low = max(first_frame - block.first_frame, 0)
             yield block.dense(self.head.codebooks)[..., low : end_frame - block.first_frame]
 

@@ -1,6 +1,7 @@
-"""The equaliser of a channel in a block: gains at 48 frequencies that correct what its codes get wrong all along.
+"""The equaliser of a channel in a block: gains at 80 frequencies that correct what its codes get wrong for a while.
 
-Its definition is in spec/dacz-v1.md, section 9.7; how an encoder finds one is in `dacfile.model.equalise`. Numpy only.
+Each stretch of 64 frames has its own. Their definition is in spec/dacz-v1.md, section 9.7, their bytes are in
+`dacfile.equaliser_code`; how an encoder finds them is in `dacfile.model.equalise`. Numpy only.
 """
 
 from __future__ import annotations
@@ -9,34 +10,17 @@ import math
 
 import numpy as np
 
-POINTS = 48  # frequencies with a gain, at equal distances on the mel scale from 0 Hz to half the sample rate
+from dacfile.container.block import STRETCH
+from dacfile.equaliser_code import FLAT, POINTS, unpack
+
 # What a level means, in dB: fine where most gains are, and reaching far enough for the gaps between partials.
 DECIBELS = np.array([-16, -12, -9, -6, -4.5, -3, -2, -1, 0, 1, 2, 3, 4.5, 6, 9, 12], np.float32)
-FLAT = 8  # the level of 0 dB
-_NEPERS = DECIBELS * (math.log(10) / 20)
-
-
-def nearest_levels(nepers: np.ndarray) -> np.ndarray:
-    """Return the levels uint8 [..., POINTS] that are nearest to gains in nepers."""
-    return np.abs(np.asarray(nepers)[..., None] - _NEPERS).argmin(-1).astype(np.uint8)
+NEPERS = DECIBELS * (math.log(10) / 20)
 
 
 def gains(levels: np.ndarray) -> np.ndarray:
     """Return the gains float32, in nepers, of levels of any shape."""
-    return _NEPERS[levels]
-
-
-def pack(levels: np.ndarray) -> bytes:
-    """Return the bytes of levels uint8 [POINTS]; none for one that changes nothing."""
-    return b"" if (levels == FLAT).all() else (levels[::2] | levels[1::2] << 4).tobytes()
-
-
-def unpack(data: bytes) -> np.ndarray:
-    """Return the levels uint8 [POINTS] of stored bytes; of none those that change nothing."""
-    if not data:
-        return np.full(POINTS, FLAT, np.uint8)
-    pairs = np.frombuffer(data, np.uint8)
-    return np.stack([pairs & 15, pairs >> 4], -1).reshape(POINTS)
+    return NEPERS[levels]
 
 
 def interpolation(frequencies: np.ndarray, rate: int) -> np.ndarray:
@@ -65,25 +49,31 @@ class FrameGains:
 
     def __init__(self, frames_per_block: int) -> None:
         self._size = frames_per_block
-        self._blocks: dict[int, np.ndarray] = {}  # of those that have any: levels uint8 [C, POINTS]
+        self._blocks: dict[int, np.ndarray] = {}  # of those that have any: levels uint8 [C, S, POINTS]
 
-    def add(self, sequence: int, equalisers: tuple[bytes, ...]) -> None:
-        """Take the equalisers of a block, one for each channel, empty where it has none."""
+    def add(self, sequence: int, equalisers: tuple[bytes, ...], frames: int) -> None:
+        """Take the equalisers of a block of so many frames, one for each channel, empty where it has none.
+
+        Raises EntropyMismatch for bytes that no encoder writes.
+        """
         if any(equalisers):
-            self._blocks[sequence] = np.stack([unpack(data) for data in equalisers])
+            self._blocks[sequence] = np.stack([unpack(data, frames) for data in equalisers])
 
     def at(self, first_frames: np.ndarray, channels: np.ndarray, frames: int) -> np.ndarray | None:
         """Return gains float32 [B, frames, POINTS] in nepers for windows; None where all of them are 0.
 
         `first_frames` and `channels`, int [B], are the number of each window's first frame and its channel's place.
         """
-        blocks = (first_frames[:, None] + np.arange(frames)) // self._size
+        numbers = first_frames[:, None] + np.arange(frames)
+        blocks, places = numbers // self._size, numbers % self._size // STRETCH
         self._blocks = {number: levels for number, levels in self._blocks.items() if number >= blocks.min()}
         known = sorted(self._blocks.keys() & set(np.unique(blocks).tolist()))
         if not known:
             return None
         levels = np.full((*blocks.shape, POINTS), FLAT, np.uint8)
         for number in known:
-            rows, columns = np.nonzero(blocks == number)
-            levels[rows, columns] = self._blocks[number][channels[rows]]
+            known_levels = self._blocks[number]
+            # Frames after the end of the file's last block are context that has no codes.
+            rows, columns = np.nonzero((blocks == number) & (places < known_levels.shape[1]))
+            levels[rows, columns] = known_levels[channels[rows], places[rows, columns]]
         return gains(levels)

@@ -1,4 +1,8 @@
-"""The equalisers of a file that is being encoded: a few stretches of each block are decoded and compared."""
+"""The equalisers of a file that is being encoded: blocks are decoded and compared with what was coded.
+
+At first only a few stretches of a block are. Only where they differ so much that each should have gains of its own,
+all are.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dacfile.equaliser import pack
-from dacfile.stream import WindowDecoder
+from dacfile.container.block import STRETCH
+from dacfile.equaliser_code import pack
+from dacfile.stream import WindowPreview
+from dacfile.windows import ABSENT
 
-STRETCH = 64  # frames that are decoded in one piece
-EDGE = 4  # of them at each end that are not compared: what lies beyond is missing there, and they feel it most
-MOST_STRETCHES = 4  # in a block
-SHORTEST = 1024  # samples that a comparison takes: its largest window
+EDGE = 4  # frames on each side of what is compared that are decoded, too: what lies beyond is missing, hardly heard
+LONGEST = 456  # frames that are decoded in one piece
+SHORTEST = 1024  # samples of a stretch: the window of a comparison
+SOME = 4  # stretches of a block that are compared at first
 
 
 class Equalising:
@@ -21,8 +27,8 @@ class Equalising:
     `channels` are the numbers of the coded channels, SIDE among them.
     """
 
-    def __init__(self, codec: WindowDecoder, channels: Sequence[int]) -> None:
-        self._codec, self._channels = codec, np.array(channels)
+    def __init__(self, codec: WindowPreview, channels: Sequence[int]) -> None:
+        self._codec, self._channels = codec, channels
         self._parts: list[np.ndarray] = []
         self._first = 0  # sample of the file that the parts begin with
 
@@ -36,43 +42,58 @@ class Equalising:
         `codes` are those of all coded channels, uint16 [C, K, n], ABSENT where layers are left out. Blocks are asked
         for in order; the samples of the past are dropped.
         """
-        facts = self._codec.facts
-        end = (first_frame + codes.shape[-1]) * facts.hop
+        hop, frames = self._codec.facts.hop, codes.shape[-1]
         samples = np.concatenate(self._parts)
-        self._parts, origin, self._first = [samples[end - self._first :]], self._first, end
-        starts = stretches(codes.shape[-1], facts.hop)
-        if not starts or not len(wanted):
+        start, end = (hop * frame - self._first for frame in (first_frame, first_frame + frames))
+        self._parts, self._first = [samples[end:]], self._first + end
+        if frames < STRETCH or STRETCH * hop < SHORTEST:
             return dict.fromkeys(wanted, b"")
-        firsts = [first_frame + start for start in starts]
-        original = _parts_of(samples, [first * facts.hop - origin for first in firsts], facts.hop)
-        decoded = self._decoded(codes, wanted, starts, firsts)
-        return {place: pack(_levels(original[place], y, facts.rate)) for place, y in zip(wanted, decoded, strict=True)}
-
-    def _decoded(self, codes: np.ndarray, wanted: Sequence[int], starts: list[int], firsts: list[int]) -> np.ndarray:
-        """Return what the stretches of the wanted channels decode to, without their edges, [wanted, S, n]."""
-        windows = np.concatenate([codes[place, None, :, a : a + STRETCH] for place in wanted for a in starts])
-        numbers = np.repeat(self._channels[list(wanted)], len(starts)).tolist()
-        samples = self._codec.decode_windows(windows, firsts * len(wanted), numbers)
-        hop = self._codec.facts.hop
-        return samples.reshape(len(wanted), len(starts), -1)[..., EDGE * hop : (STRETCH - EDGE) * hop]
+        originals = np.pad(samples[start:end], ((0, max(0, end - len(samples))), (0, 0))).T
+        parts = {place: _Part(self._codec, codes[place], first_frame, self._channels[place]) for place in wanted}
+        return {place: pack(_levels(originals[place], part)) for place, part in parts.items()}
 
 
-def stretches(frames: int, hop: int) -> list[int]:
-    """Return the first frames of the stretches of a block, spread evenly; none where they would be too short."""
-    if (STRETCH - 2 * EDGE) * hop < SHORTEST:
-        return []
-    count = min(frames // STRETCH, MOST_STRETCHES)
-    return [(2 * i + 1) * frames // (2 * count) - STRETCH // 2 for i in range(count)]
+class _Part:
+    """One channel of a block: its codes uint16 [K, n], the number of its first frame, and its own number."""
+
+    def __init__(self, codec: WindowPreview, codes: np.ndarray, first_frame: int, channel: int) -> None:
+        self.facts, self.frames = codec.facts, codes.shape[-1]
+        self._codec, self._codes, self._first, self._channel = codec, codes, first_frame, channel
+
+    def decoded(self, starts: Sequence[int], frames: int) -> np.ndarray:
+        """Return the samples [pieces, frames x hop] of so many frames from each of `starts` on, within the block."""
+        around = np.pad(self._codes, ((0, 0), (EDGE, EDGE + frames)), constant_values=ABSENT)
+        windows = np.stack([around[:, start : start + frames + 2 * EDGE] for start in starts])
+        firsts = [self._first + start - EDGE for start in starts]
+        samples = self._codec.preview_windows(windows, firsts, [self._channel] * len(starts))
+        return samples[:, EDGE * self.facts.hop : (EDGE + frames) * self.facts.hop]
+
+    def whole(self) -> np.ndarray:
+        """Return the samples [n x hop] of all frames."""
+        count = -(-self.frames // (LONGEST - 2 * EDGE))
+        size = -(-self.frames // count)
+        return self.decoded(range(0, count * size, size), size).reshape(-1)[: self.frames * self.facts.hop]
 
 
-def _parts_of(samples: np.ndarray, starts: list[int], hop: int) -> np.ndarray:
-    """Return the stretches, which begin at `starts` in samples [n, C], without their edges: [C, S, length]."""
-    return np.stack([samples[start + EDGE * hop : start + (STRETCH - EDGE) * hop].T for start in starts], 1)
+def _levels(original: np.ndarray, part: _Part) -> np.ndarray:
+    """Return the levels uint8 [S, POINTS] of the stretches of a channel, from its samples [n x hop] and its codes."""
+    from dacfile.model.equalise import find_levels, gather, steady_levels
+
+    hop, rate = part.facts.hop, part.facts.rate
+    starts = stretches(part.frames)
+    some = sorted({starts[(2 * i + 1) * len(starts) // (2 * SOME)] for i in range(SOME)})
+    few = gather(_pieces(original, some, hop), part.decoded(some, STRETCH), rate)
+    steady = steady_levels(few, rate)
+    if steady is not None:
+        return np.repeat(steady[None], len(starts), 0)
+    return find_levels(gather(_pieces(original, starts, hop), _pieces(part.whole(), starts, hop), rate), rate)
 
 
-def _levels(wanted: np.ndarray, decoded: np.ndarray, rate: int) -> np.ndarray:
-    import torch
+def stretches(frames: int) -> list[int]:
+    """Return the first frames of a block's stretches; in place of a last one that is short, of its last frames."""
+    return [min(start, frames - STRETCH) for start in range(0, frames, STRETCH)]
 
-    from dacfile.model.equalise import find_levels
 
-    return find_levels(torch.from_numpy(wanted), torch.from_numpy(decoded), rate)
+def _pieces(samples: np.ndarray, starts: Sequence[int], hop: int) -> np.ndarray:
+    """Return the samples [S, STRETCH x hop] from each of these frames on."""
+    return np.stack([samples[start * hop : (start + STRETCH) * hop] for start in starts])

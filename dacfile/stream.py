@@ -38,7 +38,14 @@ class WindowDecoder(Windowed, Protocol):
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
 
 
-class WindowCodec(WindowEncoder, Protocol):
+class WindowPreview(Windowed, Protocol):
+    """What decodes windows for an encoder to listen to."""
+
+    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+        """Return about what decoding does, float32 [B, L * hop - tail] for codes uint16 [B, n, L]."""
+
+
+class WindowCodec(WindowEncoder, WindowPreview, Protocol):
     """A model that codes windows both ways; `dacfile.codec.Codec` is the real one."""
 
     name: str

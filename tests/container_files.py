@@ -1,4 +1,4 @@
-"""Small `.dacz` files for the container tests: raw coder, made of a seeded generator, no numpy."""
+"""Small `.dacz` files for the container tests: raw coder, made of a seeded generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import random
 import zlib
 from dataclasses import replace
 
+import numpy as np
+
 from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer, Picture, Reader, Writer, wire
+from dacfile.container.block import raw_equaliser_bytes
+from dacfile.equaliser_code import FLAT, POINTS, pack, stretches
 
 MODEL_ID = bytes(range(16))
 TAGS = (("TITLE", "Tune"), ("ARTIST", "Ärger"), ("ARTIST", "Zwei"))
@@ -68,9 +72,17 @@ def make_block(head: Head, sequence: int, last: bool, frames: int | None = None,
     return Block(sequence, frames, last, tuple(channels))
 
 
-def equaliser(seed: int) -> bytes:
-    """Return the bytes of a random equaliser."""
-    return random.Random(seed).randbytes(24)
+def equaliser(seed: int, frames: int) -> bytes:
+    """Return the bytes of a random equaliser for so many frames: raw for even seeds, range coded for odd ones."""
+    rng = random.Random(seed)
+    if seed % 2 == 0:
+        return rng.randbytes(raw_equaliser_bytes(frames))
+    rows, row = [], np.full(POINTS, FLAT, np.uint8)
+    for _ in range(stretches(frames)):
+        row = row.copy()
+        row[rng.sample(range(POINTS), 6)] = rng.choices(range(16), k=6)
+        rows.append(row)
+    return pack(np.stack(rows))
 
 
 def equalised(blocks: list[Block]) -> list[Block]:
@@ -80,7 +92,8 @@ def equalised(blocks: list[Block]) -> list[Block]:
         channels = list(block.channels)
         for index, channel in enumerate(channels):
             if channel.mode == CODED and (block.sequence + index) % 3 != 2:
-                channels[index] = replace(channel, equaliser=equaliser(100 * block.sequence + index))
+                data = equaliser(101 * block.sequence + index, block.frames)
+                channels[index] = replace(channel, equaliser=data)
         out.append(replace(block, channels=tuple(channels)))
     return out
 

@@ -130,11 +130,11 @@ def amplitude(v: np.ndarray) -> np.ndarray:
     return np.exp(np.minimum(3, np.maximum(-14, v)))
 
 
-def equaliser_factors(model: Model, equaliser: bytes) -> np.ndarray:
+def equaliser_factors(model: Model, levels: list[int]) -> np.ndarray:
     """Section 9.7: what the X(k) of a frame are multiplied by, [H]."""
     rate, H = model.config["rate"], model.hop
-    decibels = [LEVELS[level] for byte in equaliser for level in (byte & 15, byte >> 4)]
-    points = [700 * ((1 + rate / 1400) ** (i / 47) - 1) for i in range(48)]
+    decibels = [LEVELS[level] for level in levels]
+    points = [700 * ((1 + rate / 1400) ** (i / 79) - 1) for i in range(80)]
     return np.array(10 ** (np.interp((np.arange(H) + 0.5) * rate / (2 * H), points, decibels) / 20))
 
 
@@ -226,8 +226,9 @@ def factors_of(model: Model, file: File, channel: int, frames: int) -> np.ndarra
     factors = np.ones((sum(file.frames), model.hop))
     for number, channels in enumerate(file.blocks):
         first = number * file.head["F"]
-        if channels[channel].mode == 3:
-            factors[first : first + file.frames[number]] = equaliser_factors(model, channels[channel].equaliser)
+        end = first + file.frames[number]
+        for s, levels in enumerate(channels[channel].levels):
+            factors[first + 64 * s : min(first + 64 * (s + 1), end)] = equaliser_factors(model, levels)
     return factors[:frames]
 
 

@@ -20,6 +20,25 @@ END = bytes.fromhex("0A 1A 0A 0D 5A 43 44 89")
 TYPES = ["HEAD", "tags", "pict", "lost", "BLOC", "hcpy", "indx", "TAIL"]
 SEVERAL = {"pict", "BLOC"}
 HEAD_BYTES, CHUNKS, BLOCKS = 1 << 16, 1 << 16, 1 << 20  # section 13
+WEIGHTS = """
+ 0   641   73  111   89   34    2   31    1   15    1    1    1    1    1    1    1
+ 1    49  481   84  115   39   63    2    2   71   12   24   12    1   12   24   12
+ 2    30   25  419  142   69  119    3    9  142    9    1    1    8    1    1   24
+ 3    31   35   37  382    1  147   46  170   16   72    1    1   46    1   15    1
+ 4     9   18   50    4  356    1  129  195  189    4   19    4   22    1    1    1
+ 5     2    5   10   48    1  479    1    2  409   14    1   27    4    1    1    1
+ 6     1    1    2   29   90    1  506    1  187  109   36    1    7   23    1    6
+ 7     4   14    4   34   53    9    1  665    1   82  102   11    1   14    7    1
+ 8     1    1    1    2    8   27    1    1  886    5   16   43    5    3    1    1
+ 9     2    1    2    1    6    1   61    9   76  754    1   37   37   12    4    1
+10     1    1    3    2    9    3    8   37  284    6  603    3   27   13    3    2
+11     2    1    1    2    9    1    6    9  411   22    2  488    1   39    6    3
+12     9    4    4   17    1    9    5    5   84  125  197    1  487    1   29   22
+13     5    1   10   15   15    1   25   11  124    2  154  211    1  378   45    4
+14     1   10    1   10    1    1    1    1  128   11    4  178    9  147  460   41
+15     1    1    1    1    1    1    1    1  116    3    3   40   71   47  167  550
+16     5    5    9   11   14   41    1    1  785    4   22   72   12   11    5    3
+"""  # the table of section 9.7
 
 
 Head = dict[str, Any]
@@ -41,11 +60,11 @@ def need(condition: bool, why: str, kind: str = "StructureError") -> None:
 
 @dataclass
 class Channel:
-    """One channel of one block: mode, codes [layers][frames], and in mode 3 the 24 bytes of the equaliser."""
+    """One channel of one block: mode, codes [layers][frames], and in mode 4 the equaliser's levels [stretches][80]."""
 
     mode: int
     codes: list[list[int]]
-    equaliser: bytes = b""
+    levels: list[list[int]] = field(default_factory=list)
 
 
 @dataclass
@@ -178,10 +197,15 @@ def bits_of(n: int) -> int:
     return (n - 1).bit_length()
 
 
+def raw_equaliser(frames: int) -> int:
+    """Section 4.3: bytes of the largest equaliser."""
+    return 40 * -(-frames // 64)
+
+
 def largest_block(head: Head) -> int:
-    """The payload of a block whose every layer is raw."""
+    """The payload of a block whose every layer and equaliser is raw."""
     raw = -(-head["F"] * bits_of(head["N"]) // 8)
-    return 8 + head["C"] * (2 + 24 + head["K"] * (6 + raw))
+    return 8 + head["C"] * (2 + 2 + raw_equaliser(head["F"]) + head["K"] * (6 + raw))
 
 
 def read_tags(payload: bytes) -> list[tuple[str, str]]:
@@ -240,11 +264,13 @@ def read_block(payload: bytes, number: int, head: Head) -> Stored:
     modes, equalisers, tables = [], [], []
     for _ in range(head["C"]):
         mode = cursor.number(1)
-        need(mode <= 3, "mode", "UnsupportedFeature")
+        need(mode in (0, 1, 2, 4), "mode", "UnsupportedFeature")
         count = cursor.number(1) if mode >= 2 else 0
         need(mode < 2 or 1 <= count <= head["K"], "layers")
+        size = cursor.number(2) if mode == 4 else 0
+        need(mode != 4 or 1 <= size <= raw_equaliser(frames), "size of an equaliser")
         modes.append(mode)
-        equalisers.append(cursor.take(24) if mode == 3 else b"")
+        equalisers.append(cursor.take(size))
         tables.append([(cursor.number(2), cursor.number(4)) for _ in range(count)])
     need(modes[0] != 1, "channel 0 the same as itself")
     need(sequence == number, "sequence number")
@@ -308,7 +334,8 @@ def decode(block: Stored, first: int, head: Head, prior: bytes | None) -> list[C
         for row, (_, crc) in zip(decoded, layers, strict=True):
             need(max(row) < head["N"], "a code beyond its codebook", "EntropyMismatch")
             need(zlib.crc32(struct.pack(f"<{len(row)}H", *row)) == crc, "codes_crc", "EntropyMismatch")
-    return [Channel(*parts) for parts in zip(block.modes, codes, block.equalisers, strict=True)]
+    levels = [levels_of(data, block.frames) if data else [] for data in block.equalisers]
+    return [Channel(*parts) for parts in zip(block.modes, codes, levels, strict=True)]
 
 
 def raw_codes(data: bytes, frames: int, n: int) -> list[int]:
@@ -327,6 +354,28 @@ def counted(data: bytes, frames: int, first: int, layer: int, prior: bytes | Non
         return [coder.symbol(tables[(first + t) % len(tables)]) for t in range(frames)]
     except ValueError:
         raise Refused("EntropyMismatch", "range coder") from None
+
+
+def levels_of(data: bytes, frames: int) -> list[list[int]]:
+    """Section 9.7: the levels of an equaliser, 80 for each stretch."""
+    stretches = -(-frames // 64)
+    if len(data) == raw_equaliser(frames):
+        levels = [level for byte in data for level in (byte & 15, byte >> 4)]
+        return [levels[80 * s : 80 * (s + 1)] for s in range(stretches)]
+    tables = [level_counts([int(weight) for weight in line.split()[1:]]) for line in WEIGHTS.strip().splitlines()]
+    coder, rows = Decoder(data), [[16] * 80]
+    try:
+        for _ in range(stretches):
+            rows.append([coder.symbol(tables[before]) for before in rows[-1]])
+    except ValueError:
+        raise Refused("EntropyMismatch", "range coder") from None
+    return rows[1:]
+
+
+def level_counts(weights: list[int]) -> list[int]:
+    """Section 9.7: the counts that a row of the table stands for."""
+    counts = [weight * ((1 << 24) - 16) // sum(weights) for weight in weights]
+    return [counts[0] + (1 << 24) - 16 - sum(counts), *counts[1:]]
 
 
 def read_file(data: bytes, priors: dict[bytes, bytes]) -> File:
@@ -361,7 +410,7 @@ def digest(file: File) -> str:
     total = hashlib.sha256()
     for block in file.blocks:
         for channel in block:
-            total.update(bytes((channel.mode, len(channel.codes))) + channel.equaliser)
+            total.update(bytes((channel.mode, len(channel.codes))) + b"".join(map(bytes, channel.levels)))
             for row in channel.codes:
                 total.update(struct.pack(f"<{len(row)}H", *row))
     return total.hexdigest()[:16]

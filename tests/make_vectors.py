@@ -38,6 +38,7 @@ from dacfile.container import (  # noqa: E402
 )
 from dacfile.entropy import Prior, decode_blocks, encode_blocks  # noqa: E402
 from dacfile.entropy.context import NetworkPrior  # noqa: E402
+from dacfile.equaliser_code import FLAT, LEVELS, POINTS, pack, unpack  # noqa: E402
 from dacfile.errors import DaczError, EntropyMismatch  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent / "spec" / "vectors"
@@ -64,7 +65,7 @@ def outcome(data: bytes) -> str:
 
 
 def codes_digest(data: bytes) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 over modes, equalisers and codes, as README.md says."""
+    """Return the first 16 hexadecimal digits of the SHA-256 over modes, levels and codes, as README.md says."""
     digest = hashlib.sha256()
     with Reader(io.BytesIO(data)) as reader:
         head, prior = reader.head, PRIORS.get(reader.head.prior_id)
@@ -73,8 +74,9 @@ def codes_digest(data: bytes) -> str:
             first = block.sequence * head.frames_per_block
             (decoded,) = decode_blocks(prior, [stored], [block.frames], None, [first], head.codebook_size)
             for channel, codes in zip(block.channels, decoded, strict=True):
-                mode = 3 if channel.equaliser else channel.mode  # as it is stored
-                digest.update(bytes((mode, len(channel.layers))) + channel.equaliser)
+                mode = 4 if channel.equaliser else channel.mode  # as it is stored
+                levels = unpack(channel.equaliser, block.frames).tobytes() if channel.equaliser else b""
+                digest.update(bytes((mode, len(channel.layers))) + levels)
                 if codes is not None:
                     digest.update(codes.astype("<u2").tobytes())
     return digest.hexdigest()[:16]
@@ -178,7 +180,7 @@ def every_level() -> bytes:
     head = make_head(channels=1, channel_mask=0)
     blocks = []
     for block in make_blocks(head):
-        levels = [(3 * point + block.sequence) % 16 for point in range(48)]
+        levels = [(3 * point + block.sequence) % 16 for point in range(80)]
         data = bytes(even | odd << 4 for even, odd in zip(levels[::2], levels[1::2], strict=True))
         blocks.append(replace(block, channels=(replace(block.channels[0], equaliser=data),)))
     return write_file(head, blocks)
@@ -188,9 +190,26 @@ def some_equalisers() -> bytes:
     """Return a file of six channels: equalisers in some blocks of some channels, one of them flat."""
     head = make_head(channels=6, channel_mask=0, transform=1)
     blocks = equalised(make_blocks(head, 4))
-    flat = replace(blocks[1].channels[4], equaliser=b"\x88" * 24)
+    flat = replace(blocks[1].channels[4], equaliser=b"\x88" * 40)
     blocks[1] = replace(blocks[1], channels=(*blocks[1].channels[:4], flat, blocks[1].channels[5]))
     return write_file(head, blocks)
+
+
+def several_stretches() -> bytes:
+    """Return a file whose blocks have three stretches each, the last one two; none ends where a stretch does."""
+    head = make_head(codebooks=1, frames_per_block=150)
+    return write_file(head, equalised(make_blocks(head, 4, 100)))
+
+
+def every_weight() -> bytes:
+    """Return a file of one range-coded equaliser, in which every level comes first and follows every level."""
+    stretches = LEVELS + 1
+    head = make_head(channels=1, channel_mask=0, codebooks=1, frames_per_block=64 * stretches)
+    levels = np.full((stretches, POINTS), FLAT, np.uint8)
+    steps = np.cumsum(np.arange(stretches))  # in each stretch by one more
+    levels[:, :LEVELS] = (np.arange(LEVELS) + steps[:, None]) % LEVELS
+    (block,) = make_blocks(head, 1, head.frames_per_block)
+    return write_file(head, [replace(block, channels=(replace(block.channels[0], equaliser=pack(levels)),))])
 
 
 def with_equalisers(data: bytes) -> bytes:
@@ -264,6 +283,8 @@ def good_files() -> list[tuple[str, bytes, str]]:
         ("range-dropped", streamed(stereo, lambda a, b: drop_layers(a, b, 1)), "layers dropped after coding"),
         ("equaliser", every_level(), "an equaliser in every block; the first block is as large as it can be"),
         ("equaliser-some", some_equalisers(), "equalisers in some blocks of some channels, one of them of 0 dB"),
+        ("equaliser-stretches", several_stretches(), "equalisers of several stretches, raw and range coded"),
+        ("equaliser-weights", every_weight(), "a range-coded equaliser, in which every level follows every level"),
         ("equaliser-range", with_equalisers(stereo), "range coder, two channels, equalisers"),
         ("equaliser-dropped", streamed(with_equalisers(stereo), lambda a, b: drop_layers(a, b, 1)),
          "equalisers stay when layers are dropped"),
@@ -291,9 +312,9 @@ given digest, and must refuse each other file with the given error (section 12 o
 `bad-*` are damaged or not `.dacz` files, `unsupported-*` are intact but need a newer or a larger reader.
 
 The digest is the first 16 hexadecimal digits of the SHA-256 over, for each block and in it each channel: the mode and
-the number of layers as one byte each, in mode 3 the 24 bytes of the equaliser, then the codes as u16, layer after
-layer. The files `good-range-*`, `good-network-*`, `good-equaliser-range`, `good-equaliser-dropped` and some bad ones
-need the priors `test-*.prior.safetensors`.
+the number of layers as one byte each, in mode 4 the levels of the equaliser (section 9.7) as one byte each, stretch
+after stretch, then the codes as u16, layer after layer. The files `good-range-*`, `good-network-*`,
+`good-equaliser-range`, `good-equaliser-dropped` and some bad ones need the priors `test-*.prior.safetensors`.
 
 | file | expected | what it is for |
 |---|---|---|

@@ -149,7 +149,8 @@ def test_a_shorter_head_is_refused(size: int) -> None:
         (7, u8(1), UnsupportedFeature),
         (8, u8(0), StructureError),
         (8, u8(1), StructureError),
-        (8, u8(4), UnsupportedFeature),
+        (8, u8(3), UnsupportedFeature),
+        (8, u8(5), UnsupportedFeature),
         (8, u8(255), UnsupportedFeature),
         (9, u8(0), StructureError),
         (9, u8(3), StructureError),
@@ -168,10 +169,15 @@ def test_block_fields(offset: int, value: bytes, error: type[DaczError]) -> None
     ("offset", "value", "error"),
     [
         (8, u8(2), StructureError),
-        (8, u8(4), UnsupportedFeature),
+        (8, u8(3), UnsupportedFeature),
+        (8, u8(5), UnsupportedFeature),
         (9, u8(0), StructureError),
         (9, u8(3), StructureError),
-        (34, u16(21), StructureError),
+        (10, u16(0), StructureError),
+        (10, u16(39), StructureError),
+        (10, u16(41), StructureError),
+        (10, u16(0xFFFF), StructureError),
+        (52, u16(21), StructureError),
     ],
 )
 def test_block_fields_with_an_equaliser(offset: int, value: bytes, error: type[DaczError]) -> None:
@@ -181,11 +187,18 @@ def test_block_fields_with_an_equaliser(offset: int, value: bytes, error: type[D
         read_all(io.BytesIO(patched(wire.BLOCK, offset, value, data)))
 
 
+@pytest.mark.parametrize("size", [0, 41, 0xFFFF])
+def test_the_size_of_an_equaliser_is_looked_at_before_what_follows(size: int) -> None:
+    data = patched(wire.BLOCK, 10, u16(size), write_file(HEAD, equalised(BLOCKS)))
+    with pytest.raises(StructureError, match=f"an equaliser of {size} bytes"):
+        read_all(io.BytesIO(data))
+
+
 @pytest.mark.parametrize(
     ("channel", "message"),
     [
-        (ChannelBlock(SILENT, (), equaliser(0)), "does not fit its mode"),
-        (replace(BLOCKS[0].channels[0], equaliser=bytes(23)), "an equaliser of 23 bytes"),
+        (ChannelBlock(SILENT, (), equaliser(0, 40)), "does not fit its mode"),
+        (replace(BLOCKS[0].channels[0], equaliser=bytes(41)), "an equaliser of 41 bytes, where a raw one has 40"),
     ],
 )
 def test_equalisers_that_cannot_be_written(channel: ChannelBlock, message: str) -> None:

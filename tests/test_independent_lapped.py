@@ -109,17 +109,23 @@ def make_head_of(codec: Codec, **changes: Any) -> Head:
 
 
 def make_file(
-    path: Path, codec: Codec, layout: list[list[int]], samples: int, equalisers: bool = False, **changes: Any
+    path: Path,
+    codec: Codec,
+    layout: list[list[int]],
+    samples: int,
+    equalisers: bool = False,
+    size: int = BLOCK,
+    **changes: Any,
 ) -> Path:
-    """Write a file of random codes; `layout` says how many layers each block has of each channel.
+    """Write a file of random codes; `layout` says how many layers each block, `size` frames, has of each channel.
 
     No layers make it silent, COPY the same as channel 0. Some blocks of some channels have equalisers, if wanted.
     """
-    head = make_head_of(codec, channels=len(layout[0]), **changes)
+    head = make_head_of(codec, channels=len(layout[0]), frames_per_block=size, **changes)
     rng, blocks = random.Random(4), []
     for number, row in enumerate(layout):
         last = number == len(layout) - 1
-        frames = BLOCK - 4 if last else BLOCK
+        frames = size - 4 if last else size
         layers = [tuple(raw_layer(head, frames, rng) for _ in range(depth)) for depth in row]
         modes = [CODED if depth > 0 else SAME if depth == COPY else SILENT for depth in row]
         blocks.append(Block(number, frames, last, tuple(map(ChannelBlock, modes, layers))))
@@ -127,8 +133,8 @@ def make_file(
     return path
 
 
-def frames_of(layout: list[list[int]]) -> int:
-    return BLOCK * len(layout) - 4
+def frames_of(layout: list[list[int]], size: int = BLOCK) -> int:
+    return size * len(layout) - 4
 
 
 def decode_independently(pair: Pair, path: Path, layers: int = 64) -> np.ndarray:
@@ -173,6 +179,19 @@ def test_files(pair: Pair, tmp_path: Path, layout: list[list[int]], transform: i
         expected = decode_independently(pair, path, layers or 64)
         for channel in range(len(layout[0])):
             assert error(expected[:, channel], found[:, channel]) < TOLERANCE
+
+
+@models("loud", "quiet")
+@pytest.mark.parametrize("size", [64, 150])
+def test_equalisers_of_several_stretches(pair: Pair, tmp_path: Path, size: int) -> None:
+    layout = [[3, 3], [1, 2], [3, 0]]
+    samples = (frames_of(layout, size) - 1) * pair.codec.facts.hop - 5
+    path = make_file(tmp_path / "a.dacz", pair.codec, layout, samples, True, size)
+    plain = make_file(tmp_path / "plain.dacz", pair.codec, layout, samples, False, size)
+    found, expected = dacfile.read(path, codec=pair.codec)[0], decode_independently(pair, path)
+    for channel in (0, 1):
+        assert error(expected[:, channel], found[:, channel]) < TOLERANCE
+        assert error(expected[:, channel], decode_independently(pair, plain)[:, channel]) > -40
 
 
 @models("16k", "24k", "44k")

@@ -11,8 +11,9 @@ import make_vectors
 import pytest
 
 from dacfile.container import CODED, Reader
-from dacfile.container.block import max_block_bytes, pack_block
+from dacfile.container.block import max_block_bytes, pack_block, raw_equaliser_bytes
 from dacfile.entropy import load_prior
+from dacfile.equaliser_code import unpack
 
 FOLDER = make_vectors.FOLDER
 ROWS = re.findall(r"^\| `([\w-]+)\.dacz` \| (\w+) \| ", (FOLDER / "README.md").read_text(), re.MULTILINE)
@@ -49,6 +50,10 @@ def test_vector(name: str, expected: str) -> None:
         assert caught.value.kind == expected
 
 
+def levels_of(equaliser: bytes, frames: int) -> list[list[int]]:
+    return unpack(equaliser, frames).tolist() if equaliser else []
+
+
 @pytest.mark.parametrize("name", kinds("good-"))
 def test_both_readers_agree_on_everything_else(name: str) -> None:
     data = (FOLDER / f"{name}.dacz").read_bytes()
@@ -61,8 +66,8 @@ def test_both_readers_agree_on_everything_else(name: str) -> None:
         assert reader.head.gains == other.head["gains"]
         blocks = list(reader.blocks())
         assert [block.frames for block in blocks] == other.frames
-        equalisers = [[channel.equaliser for channel in block.channels] for block in blocks]
-        assert equalisers == [[channel.equaliser for channel in channels] for channels in other.blocks]
+        levels = [[levels_of(channel.equaliser, block.frames) for channel in block.channels] for block in blocks]
+        assert levels == [[channel.levels for channel in channels] for channels in other.blocks]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,8 @@ def test_both_readers_agree_on_everything_else(name: str) -> None:
         ("good-equaliser", [[True]] * 3),
         ("good-equaliser-range", [[True, True], [True, False], [False, True]]),
         ("good-equaliser-dropped", [[True, True], [True, False], [False, True]]),
+        ("good-equaliser-stretches", [[True, True], [True, False], [False, True], [True, True]]),
+        ("good-equaliser-weights", [[True]]),
     ],
 )
 def test_vectors_have_equalisers(name: str, wanted: list[list[bool]]) -> None:
@@ -82,6 +89,24 @@ def test_the_largest_block_is_a_vector() -> None:
     with Reader(FOLDER / "good-equaliser.dacz") as reader:
         first, *_ = reader.blocks()
         assert len(pack_block(first, reader.head)) == max_block_bytes(reader.head)
+
+
+@pytest.mark.parametrize("name", ["good-equaliser-some", "good-equaliser-range", "good-equaliser-stretches"])
+def test_equalisers_of_both_kinds_are_vectors(name: str) -> None:
+    with Reader(FOLDER / f"{name}.dacz") as reader:
+        blocks = list(reader.blocks())
+    found = {len(c.equaliser) == raw_equaliser_bytes(b.frames) for b in blocks for c in b.channels if c.equaliser}
+    assert found == {True, False}
+
+
+def test_every_weight_is_used_by_a_vector() -> None:
+    with Reader(FOLDER / "good-equaliser-weights.dacz") as reader:
+        (block,) = reader.blocks()
+    (channel,) = block.channels
+    assert len(channel.equaliser) < raw_equaliser_bytes(block.frames)
+    levels = unpack(channel.equaliser, block.frames)
+    assert set(levels[0].tolist()) == set(range(16))
+    assert len(set(zip(levels[:-1].ravel().tolist(), levels[1:].ravel().tolist(), strict=True))) == 16 * 16
 
 
 def stored_kinds(name: str) -> set[str]:

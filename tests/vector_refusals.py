@@ -60,6 +60,11 @@ def inserted(place: int, kind: bytes, payload: bytes) -> bytes:
     return join([*CHUNKS[:place], (kind, payload), *CHUNKS[place:]])
 
 
+def without_index(data: bytes) -> bytes:
+    """Return the file without the index, which would be wrong where a block gets another length."""
+    return join([chunk for chunk in split(data) if chunk[0] != wire.INDEX])
+
+
 def u8(value: int) -> bytes:
     return struct.pack("<B", value)
 
@@ -260,19 +265,34 @@ def _codes(range_coded: bytes) -> list[Refusal]:
 
 def _equaliser() -> list[Refusal]:
     head = make_head(channels=1, channel_mask=0)
-    mono = write_file(head, equalised(make_blocks(head)))
+    mono = without_index(write_file(head, equalised(make_blocks(head))))
     payload = split(mono)[1][1]
-    at = 10  # of the equaliser
+    at, end = 10, 52  # of the size and of the equaliser
     plain = write_file(head)
+
+    def changed(equaliser: bytes) -> bytes:
+        return with_payload(wire.BLOCK, payload[:at] + equaliser + payload[end:], mono)
+
     return [
-        ("equaliser-cut", with_payload(wire.BLOCK, payload[: at + 23], mono), "StructureError",
+        ("equaliser-cut", with_payload(wire.BLOCK, payload[: end - 1], mono), "StructureError",
          "a table that ends within an equaliser"),
-        ("equaliser-missing", patched(wire.BLOCK, 8, u8(3), plain), "StructureError", "mode 3 without an equaliser"),
+        ("equaliser-missing", patched(wire.BLOCK, 8, u8(4), plain), "StructureError", "mode 4 without an equaliser"),
         ("equaliser-unexpected", patched(wire.BLOCK, 8, u8(2), mono), "StructureError", "an equaliser in mode 2"),
         ("equaliser-layers-0", patched(wire.BLOCK, 9, u8(0), mono), "StructureError", "an equaliser, but no layers"),
-        ("equaliser-lengths", with_payload(wire.BLOCK, payload[:at] + payload[at + 1 :], mono), "StructureError",
-         "an equaliser of 23 bytes"),
+        ("equaliser-lengths", changed(payload[at : end - 1]), "StructureError", "an equaliser without its last byte"),
+        ("equaliser-size-0", changed(u16(0)), "StructureError", "mode 4 with an equaliser of no bytes"),
+        ("equaliser-size-large", _large_equaliser(), "StructureError",
+         "an equaliser longer than raw in a short block, but not too long for others"),
+        ("equaliser-data", changed(u16(39) + b"\xff" * 39), "EntropyMismatch", "a range-coded equaliser of no levels"),
     ]  # fmt: skip
+
+
+def _large_equaliser() -> bytes:
+    """Return a file of one block of two stretches, where there may be three, with an equaliser of 81 bytes."""
+    head = make_head(channels=1, channel_mask=0, codebooks=1, frames_per_block=150)
+    data = without_index(write_file(head, make_blocks(head, 1, 100)))
+    payload = split(data)[1][1]
+    return with_payload(wire.BLOCK, payload[:8] + u8(4) + u8(1) + u16(81) + bytes(81) + payload[10:], data)
 
 
 def bad_files(range_coded: bytes) -> list[Refusal]:
@@ -286,6 +306,8 @@ def unsupported_files() -> list[Refusal]:
     unknown = "UnsupportedFeature"
     many_tags = u32(4_097) + (struct.pack("<HI", 1, 0) + b"k") * 4_097
     wide = CHUNKS[0][1][:16] + u16(256) + CHUNKS[0][1][18:80] + bytes(512)
+    block = CHUNKS[BLOCKS[0]][1]
+    before = block[:8] + u8(3) + block[9:10] + b"\x89" * 24 + block[10:]
     limits = [
         ("rate", patched(wire.HEAD, 4, u32(768_001)), "a rate above 768 kHz"),
         ("hop", patched(wire.HEAD, 8, u16(4_097)), "a hop above 4,096"),
@@ -308,7 +330,8 @@ def unsupported_files() -> list[Refusal]:
         ("coder", patched(wire.HEAD, 44, u8(2)), unknown, "another coder"),
         ("block-flag", patched(wire.BLOCK, 6, u8(2)), unknown, "a reserved flag of a block"),
         ("block-reserved", patched(wire.BLOCK, 7, u8(1)), unknown, "the reserved byte of a block"),
-        ("mode", patched(wire.BLOCK, 8, u8(4)), unknown, "another mode of a channel"),
+        ("mode", patched(wire.BLOCK, 8, u8(5)), unknown, "another mode of a channel"),
+        ("mode-3", with_payload(wire.BLOCK, before), unknown, "the equaliser of a whole block, of an early version"),
         ("critical-chunk", inserted(BLOCKS[1], b"Zzzz", b"unknown"), unknown, "an unknown critical chunk"),
         *((f"limit-{name}", data, "LimitError", note) for name, data, note in limits),
     ]

@@ -13,11 +13,13 @@ from .head import CODER_RAW, Head
 from .wire import U32_MAX
 
 SILENT, SAME, CODED = 0, 1, 2
-_EQUALISED = 3  # as stored: CODED, with an equaliser
-EQUALISER_BYTES = 24
+_EQUALISED = 4  # as stored: CODED, with an equaliser; 3 was another form of it, before version 1.0 was final
+STRETCH = 64  # frames that share the gains of an equaliser
+STRETCH_BYTES = 40  # of such gains, not range coded
 
 _FIXED = struct.Struct("<IHBB")  # sequence, frames, flags, reserved
 _LAYER = struct.Struct("<HI")  # length, codes_crc
+_SIZE = struct.Struct("<H")  # of an equaliser
 FIXED_BYTES = _FIXED.size
 _LAST = 0x01
 
@@ -36,7 +38,7 @@ class Layer:
 class ChannelBlock:
     """One channel of a block: SILENT, SAME (as channel 0) or CODED with 1..K layers, coarse to fine.
 
-    A CODED one may have an equaliser, EQUALISER_BYTES long (`dacfile.equaliser`); else it is empty.
+    A CODED one may have an equaliser (`dacfile.equaliser_code`), at most `raw_equaliser_bytes` long; else it is empty.
     """
 
     mode: int
@@ -54,10 +56,16 @@ class Block:
     channels: tuple[ChannelBlock, ...]
 
 
+def raw_equaliser_bytes(frames: int) -> int:
+    """Return the length of an equaliser for so many frames that is not range coded: the largest one."""
+    return -(-frames // STRETCH) * STRETCH_BYTES
+
+
 def max_block_bytes(head: Head) -> int:
     """Return the largest BLOC payload that HEAD allows: what a reader has to be ready to hold."""
     layer = _LAYER.size + head.raw_layer_bytes(head.frames_per_block)
-    return FIXED_BYTES + head.channels * (2 + EQUALISER_BYTES + head.codebooks * layer)
+    equaliser = _SIZE.size + raw_equaliser_bytes(head.frames_per_block)
+    return FIXED_BYTES + head.channels * (2 + equaliser + head.codebooks * layer)
 
 
 def min_block_bytes(head: Head) -> int:
@@ -80,7 +88,7 @@ def parse_block(payload: bytes, head: Head) -> Block:
     sequence, frames, flags, reserved = _FIXED.unpack_from(payload)
     if flags & ~_LAST or reserved:
         raise UnsupportedFeature(f"block {sequence} uses reserved bits: the file needs a newer version of this program")
-    modes, equalisers, tables, at = _parse_tables(payload, head, sequence)
+    modes, equalisers, tables, at = _parse_tables(payload, head, sequence, raw_equaliser_bytes(frames))
     sizes = [size for size, _ in _coding_order(tables)]
     if at + sum(sizes) != len(payload):
         raise StructureError(f"block {sequence}: the lengths of its layers disagree with the length of the chunk")
@@ -109,6 +117,7 @@ def check_block(block: Block, head: Head) -> None:
     raw = head.raw_layer_bytes(block.frames)
     for index, channel in enumerate(block.channels):
         _check_channel(channel, index, head, raw, f"{name}, channel {index}")
+        _check_equaliser(channel, raw_equaliser_bytes(block.frames), f"{name}, channel {index}")
 
 
 def _check_channel(channel: ChannelBlock, index: int, head: Head, raw: int, name: str) -> None:
@@ -118,8 +127,6 @@ def _check_channel(channel: ChannelBlock, index: int, head: Head, raw: int, name
         raise StructureError(f"{name}: it cannot be the same as itself")
     if (channel.mode == CODED) != bool(channel.layers) or len(channel.layers) > head.codebooks:
         raise StructureError(f"{name}: {len(channel.layers)} layers do not fit its mode or {head.codebooks} codebooks")
-    if len(channel.equaliser) not in (0, EQUALISER_BYTES) or (channel.equaliser and channel.mode != CODED):
-        raise StructureError(f"{name}: an equaliser of {len(channel.equaliser)} bytes does not fit its mode")
     for layer in channel.layers:
         if len(layer.data) > raw or (head.coder == CODER_RAW and len(layer.data) != raw):
             raise StructureError(f"{name}: a layer of {len(layer.data)} bytes, where a raw one has {raw}")
@@ -127,20 +134,29 @@ def _check_channel(channel: ChannelBlock, index: int, head: Head, raw: int, name
             raise StructureError(f"{name}: a codes_crc that does not fit in 32 bits")
 
 
+def _check_equaliser(channel: ChannelBlock, raw: int, name: str) -> None:
+    if channel.equaliser and channel.mode != CODED:
+        raise StructureError(f"{name}: an equaliser does not fit its mode")
+    if len(channel.equaliser) > raw:
+        raise StructureError(f"{name}: an equaliser of {len(channel.equaliser)} bytes, where a raw one has {raw}")
+
+
 def _pack_table(channel: ChannelBlock) -> bytes:
     if channel.mode != CODED:
         return bytes((channel.mode,))
     entries = (_LAYER.pack(len(layer.data), layer.codes_crc) for layer in channel.layers)
-    mode = _EQUALISED if channel.equaliser else CODED
-    return b"".join((bytes((mode, len(channel.layers))), channel.equaliser, *entries))
+    equaliser = channel.equaliser and _SIZE.pack(len(channel.equaliser)) + channel.equaliser
+    mode = _EQUALISED if equaliser else CODED
+    return b"".join((bytes((mode, len(channel.layers))), equaliser, *entries))
 
 
 def _parse_tables(
-    payload: bytes, head: Head, sequence: int
+    payload: bytes, head: Head, sequence: int, largest: int
 ) -> tuple[list[int], list[bytes], list[list[tuple[int, int]]], int]:
     """Return the modes, equalisers, and (length, codes_crc) of the layers of every channel, and where the layers start.
 
-    Everything is read by offset from bytes that are already here, so a wrong count allocates nothing.
+    Everything is read by offset from bytes that are already here, so a wrong count allocates nothing. `largest` is the
+    length of a raw equaliser.
     """
     modes, equalisers, tables, at = [], [], [], FIXED_BYTES
     for index in range(head.channels):
@@ -149,17 +165,28 @@ def _parse_tables(
         count = payload[at + 1] if stored and at + 1 < len(payload) else 0
         if stored and not 1 <= count <= head.codebooks:
             raise StructureError(f"block {sequence}, channel {index}: {count} layers, not 1..{head.codebooks}")
-        start = at + (2 if stored else 1) + (EQUALISER_BYTES if mode == _EQUALISED else 0)
+        at += 2 if stored else 1
+        equaliser = _parse_equaliser(payload, at, largest, sequence) if mode == _EQUALISED else b""
+        start = at + (_SIZE.size + len(equaliser) if equaliser else 0)
         end = start + count * _LAYER.size
         if end > len(payload):
             raise StructureError(f"block {sequence}: its table of channels does not fit in the chunk")
-        if mode > _EQUALISED:
+        if mode not in (SILENT, SAME, CODED, _EQUALISED):
             raise UnsupportedFeature(f"block {sequence}, channel {index}: mode {mode} is unknown; update this program")
         modes.append(CODED if stored else mode)
-        equalisers.append(payload[at + 2 : start])
+        equalisers.append(equaliser)
         tables.append([_LAYER.unpack_from(payload, start + k * _LAYER.size) for k in range(count)])
         at = end
     return modes, equalisers, tables, at
+
+
+def _parse_equaliser(payload: bytes, at: int, largest: int, sequence: int) -> bytes:
+    """Return the equaliser whose length is stored at `at`; a wrong one would make the modes after it meaningless."""
+    start = at + _SIZE.size
+    size = int.from_bytes(payload[at:start], "little")
+    if not 1 <= size <= min(largest, len(payload) - start):
+        raise StructureError(f"block {sequence}: an equaliser of {size} bytes does not fit its frames or the chunk")
+    return payload[start : start + size]
 
 
 def _coding_order(channels: Sequence[Sequence[_T]]) -> Iterator[_T]:

@@ -1,21 +1,22 @@
 """Find the equaliser of a block: gains that bring the levels of decoded samples to those of the sound that was coded.
 
-Codes are chosen frame by frame, and what they get wrong all along - a band a little too loud, noise in the gaps between
-steady partials - is cheap to tell once. The gains P minimise, for levels of the mel distance (`dacfile.quality`),
+Codes are chosen frame by frame, and what they get wrong for most of a second - a band a little too loud, noise in the
+gaps between steady partials - is cheap to tell once. The gains P of a stretch minimise, for levels of the mel distance
+(`dacfile.quality`),
 
-    sum over windows and mel bands of mean |e - J P| / bands + price x loss of SI-SDR in dB,
+    7 x mean over mel bands and frames of |e - J P| + price x loss of SI-SDR in dB + weight x bits,
 
-where e is the natural logarithm of the ratio of wanted to decoded mel magnitudes of a frame, and J P what the gains
-add to them: J is the mean share of each point in a band. The absolute value is replaced by its parabola at the median
-of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution that is its curvature. A
-small square of the gains is added. The SI-SDR is taken from powers and cross-powers of single bins, of what was decoded
-times its correlation with what was wanted, the scale at which a sound of the right level fits best: a waveform that is
-wrong anyway is no reason to turn a sound down. Newton's method solves it.
+where e is the natural logarithm of the ratio of wanted to decoded mel magnitudes, and J P what the gains add to them:
+J is the mean share of each point in a band. One window stands for all seven. The absolute value is replaced by its
+parabola at the median of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution
+that is its curvature. A small square of the gains is added. The SI-SDR, of the whole block, is taken from powers and
+cross-powers of single bins, of what was decoded times its correlation with what was wanted, the scale at which a sound
+of the right level fits best: a waveform that is wrong anyway is no reason to turn a sound down. Newton's method finds
+gains without their bits, and then every point takes the level that is best beside those around it and before it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,101 +24,157 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dacfile.equaliser import POINTS, interpolation, nearest_levels
-from dacfile.quality.spectra import frames, magnitude, real_transform
+from dacfile.equaliser import NEPERS, interpolation
+from dacfile.equaliser_code import FIRST, POINTS, bits
+from dacfile.quality.spectra import magnitude, real_transform
 from dacfile.quality.spectral import FLOOR, MEL_SCALES, mel_filters
 
-WINDOWS = (1024, 128)  # of the seven of the mel distance: with all of them the gains are no better
+WINDOW = 1024  # of the seven of the mel distance: with two, three or four of them the gains are no better
+SPECTRA = 32  # of a stretch: twice as many take twice the time and make gains no better
 NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
 RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
-STEPS = 6  # of Newton's method
+STEPS = 3  # of Newton's method
 # What a dB of SI-SDR is worth, in mel distance, to models of up to 32 kHz and above: chosen so that equalisers leave
-# the mean SI-SDR of the bundled models as it is.
-PRICE, WIDE_PRICE = 0.04, 0.07
+# the mean SI-SDR of the bundled models as it is, or better.
+PRICE, WIDE_PRICE = 0.035, 0.06
 WIDE = 32_000  # Hz
 SMALLEST_ERROR = 1e-3  # of the wanted power: beyond 30 dB nothing is worth more
 TINY = 1e-12
 LARGEST_GAIN = 2.0  # nepers
+BIT_WEIGHT = 0.6e-3  # in the mel distance of a stretch, natural logarithms
+WORTH_FINDING = 0.03  # in the same unit: gain by levels of its own that makes all of a block worth being decoded
+SWEEPS = 2  # over the points, in which each takes its best level
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of the levels of a channel: float64 arrays, bands of all windows one after another."""
+    """What is known of the levels of S stretches of a channel, float64."""
 
-    shares: np.ndarray  # J: [bands, POINTS]
-    medians: np.ndarray  # m: [bands]
-    weights: np.ndarray  # 1 / (s x bands of the window), times 7 / 2 for the windows that are left out: [bands]
-    power: np.ndarray  # of the decoded samples, scaled by correlation, in the bins of the largest window: [bins]
-    cross: np.ndarray  # mean real part of wanted times conjugate decoded, scaled as well: [bins]
-    wanted: float  # power of the wanted samples
-
-
-def find_levels(wanted: Tensor, decoded: Tensor, rate: int) -> np.ndarray:
-    """Return the levels uint8 [POINTS] for decoded samples float32 [S, n] in place of wanted ones, S stretches."""
-    with np.errstate(all="ignore"):  # no samples are too large to be tried
-        gains = solve(gather(wanted, decoded, rate), rate)
-    return nearest_levels(gains if np.isfinite(gains).all() else np.zeros(POINTS))
+    shares: Tensor  # J: [S, bands, POINTS]
+    medians: Tensor  # m: [S, bands]
+    weights: Tensor  # 7 / (s x bands): [S, bands]
+    power: Tensor  # of the decoded samples, scaled by correlation, in the bins of the window: [S, bins]
+    cross: Tensor  # mean real part of wanted times conjugate decoded, scaled as well: [S, bins]
+    wanted: Tensor  # power of the wanted samples: [S]
 
 
-def gather(wanted: Tensor, decoded: Tensor, rate: int) -> Statistics:
-    """Return the statistics of decoded samples float32 [S, n] and of the wanted ones."""
-    spectra = {size: (_spectrum(wanted, size), _spectrum(decoded, size)) for size in WINDOWS}
-    parts = [_band_statistics(magnitude(x), magnitude(y), size, rate) for size, (x, y) in spectra.items()]
-    shares, medians, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    x, y = spectra[max(WINDOWS)]
-    power, whole = (z.abs().square().mean(0).double().numpy() for z in (y, x))
-    cross = (x * y.conj()).real.mean(0).double().numpy()
-    alike = max(float(cross.sum()), 0.0) / max(math.sqrt(float(power.sum()) * float(whole.sum())), TINY)
-    return Statistics(shares, medians, weights, alike**2 * power, alike * cross, float(whole.sum()))
+def find_levels(statistics: Statistics, rate: int) -> np.ndarray:
+    """Return the levels uint8 [S, POINTS] of stretches that follow each other."""
+    return choose_levels(*solve(statistics, rate))
 
 
-def solve(statistics: Statistics, rate: int) -> np.ndarray:
-    """Return the gains float64 [POINTS], in nepers."""
-    s, points = statistics, _points(max(WINDOWS), rate)
-    mel_bend = (s.shares.T * s.weights) @ s.shares + RIDGE * np.eye(POINTS)
-    mel_pull = s.shares.T @ (s.weights * s.medians)
-    price = WIDE_PRICE if rate > WIDE else PRICE
-    gains = np.zeros(POINTS)
+def steady_levels(statistics: Statistics, rate: int) -> np.ndarray | None:
+    """Return the levels uint8 [POINTS] that do for all of a block, of which some stretches are known.
+
+    None where levels of their own would do the stretches so much more good that they are worth finding.
+    """
+    gains, bends = solve(statistics, rate)
+    common = np.linalg.solve(bends.sum(0), (bends @ gains[..., None]).sum(0))[:, 0]
+    levels, own = choose_levels(common[None], bends.mean(0, keepdims=True))[0], choose_levels(gains, bends)
+    before = np.vstack([np.full(POINTS, FIRST), own[:-1]])
+    bit_cost = BIT_WEIGHT * bits()[before, own].sum(-1)
+    saved = _costs(NEPERS[levels] - gains, bends) - _costs(NEPERS[own] - gains, bends) - bit_cost
+    return None if saved.mean() > WORTH_FINDING else levels
+
+
+def _costs(away: np.ndarray, bends: np.ndarray) -> np.ndarray:
+    """Return what gains cost that are [S, POINTS] away from the best, [S]."""
+    return np.asarray(np.einsum("sp,spq,sq->s", away, bends, away) / 2)
+
+
+@torch.inference_mode()
+def gather(wanted: np.ndarray, decoded: np.ndarray, rate: int) -> Statistics:
+    """Return the statistics of S stretches of decoded samples float32 [S, n] and of the wanted ones."""
+    x, y = (_spectra(torch.from_numpy(np.ascontiguousarray(samples))) for samples in (wanted, decoded))
+    filters, points = _filters(rate), _points(rate)
+    heard, made = magnitude(x), magnitude(y)
+    level = (made @ filters).clamp_min_(FLOOR)
+    error = (heard @ filters).clamp_min_(FLOOR).div_(level).log_()
+    shares = (made.transpose(1, 2) @ level.reciprocal()).mul_(filters / made.shape[1])
+    median = error.median(1).values
+    spread = (error - median[:, None]).abs_().mean(1).clamp_min_(NARROWEST)
+    weights = len(MEL_SCALES) / (spread * filters.shape[1])
+    power, whole = (z.square().mean(1) for z in (made, heard))
+    cross = (torch.view_as_real(x) * torch.view_as_real(y)).sum(-1).mean(1)
+    alike = (cross.sum(-1).clamp_min(0) / (power.sum(-1) * whole.sum(-1)).sqrt().clamp_min(TINY))[:, None]
+    found = shares.transpose(1, 2) @ points.T, median, weights, alike**2 * power, alike * cross, whole.sum(-1)
+    return Statistics(*(tensor.double() for tensor in found))
+
+
+# In PyTorch, since NumPy takes a thread for every core wherever it likes.
+@torch.inference_mode()
+def solve(statistics: Statistics, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gains float64 [S, POINTS], in nepers, and how costs bend there, [S, POINTS, POINTS].
+
+    Gains are 0 in stretches in which they come to nothing: no samples are too large to be tried.
+    """
+    s, points = statistics, _points(rate).double()
+    weighted = s.shares.transpose(1, 2) * s.weights[:, None]
+    mel_bend = weighted @ s.shares + RIDGE * torch.eye(POINTS)
+    mel_pull = (weighted @ s.medians[..., None])[..., 0]
+    gains, bend = torch.zeros_like(mel_pull), mel_bend
     for _ in range(STEPS):
-        slope, bend = _waveform(s, np.exp(points.T @ gains), price)
-        step = mel_pull - mel_bend @ gains - points @ slope
-        gains += np.linalg.solve(mel_bend + (points * bend) @ points.T, step)
-        gains = np.clip(gains, -LARGEST_GAIN, LARGEST_GAIN)
-    return gains
+        slope, waveform_bend = _waveform(s, (gains @ points).exp(), WIDE_PRICE if rate > WIDE else PRICE)
+        bend = mel_bend + _between_points(waveform_bend, points)
+        pull = mel_pull - (mel_bend @ gains[..., None])[..., 0] - slope @ points.T
+        gains = (gains + torch.linalg.solve_ex(bend, pull).result).clamp_(-LARGEST_GAIN, LARGEST_GAIN)
+    known = gains.isfinite().all(-1) & bend.isfinite().flatten(1).all(-1)
+    gains, bend = torch.where(known[:, None], gains, 0), torch.where(known[:, None, None], bend, torch.eye(POINTS))
+    return gains.numpy(), bend.numpy()
 
 
-def _waveform(s: Statistics, factor: np.ndarray, price: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return first and second derivative, [bins], of the price of SI-SDR by the gains of bins that are `factor` now."""
+def choose_levels(gains: np.ndarray, bends: np.ndarray) -> np.ndarray:
+    """Return the levels uint8 [S, POINTS] near gains [S, POINTS] in nepers, from whose best costs bend up so."""
+    before, chosen = np.full(POINTS, FIRST), []
+    for wanted, bend in zip(gains, bends, strict=True):
+        before = _levels_after(before, wanted, bend)
+        chosen.append(before)
+    return np.stack(chosen).astype(np.uint8)
+
+
+def _levels_after(before: np.ndarray, wanted: np.ndarray, bend: np.ndarray) -> np.ndarray:
+    """Return the levels of a stretch: those of every other point in turn, the ones between as they are."""
+    bit_costs, own = BIT_WEIGHT * bits()[before], np.diag(bend)
+    levels = np.abs(wanted[:, None] - NEPERS).argmin(-1)
+    for turn in range(2 * SWEEPS):
+        part = slice(turn % 2, None, 2)
+        away = NEPERS[levels] - wanted
+        best = wanted[part] - (bend[part] @ away - own[part] * away[part]) / own[part]
+        costs = own[part, None] / 2 * (NEPERS - best[:, None]) ** 2 + bit_costs[part]
+        levels[part] = costs.argmin(-1)
+    return levels
+
+
+def _waveform(s: Statistics, factor: Tensor, price: float) -> tuple[Tensor, Tensor]:
+    """Return first and second derivative, [S, bins], of the price of SI-SDR by the gains of bins now at `factor`."""
     own, both = s.power * factor**2, s.cross * factor
-    error = s.wanted + float((own - 2 * both).sum())
+    wanted = s.wanted.mean()
+    error = wanted + (own - 2 * both).sum(-1).mean()
     # The price is in log10, as mel distances are: ln 10 nepers. 10 log10(error) has the derivative 10 / ln 10 / error.
-    unit = price * 10 / max(error, SMALLEST_ERROR * s.wanted, TINY)
-    return unit * 2 * (own - both), unit * np.maximum(4 * own - 2 * both, 0)
+    unit = price * 10 / error.clamp_min(SMALLEST_ERROR * wanted).clamp_min(TINY)
+    return unit * 2 * (own - both), unit * (4 * own - 2 * both).clamp_min(0)
 
 
-def _spectrum(samples: Tensor, size: int) -> Tensor:
-    return real_transform(frames(samples, torch.hann_window(size))).flatten(0, 1)
+def _between_points(bend: Tensor, points: Tensor) -> Tensor:
+    """Return [S, POINTS, POINTS], how costs bend by gains of points, from how they bend by those of bins, [S, bins].
+
+    A bin lies between two points, so that only neighbours have to do with each other.
+    """
+    beside = bend @ (points[:-1] * points[1:]).T
+    return torch.diag_embed(bend @ points.square().T) + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
 
 
-def _band_statistics(x: Tensor, y: Tensor, size: int, rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return J, m and the weights of one window size from wanted and decoded magnitudes [frames, bins]."""
-    filters = _filters(size, rate)
-    level = (y @ filters).clamp_min(FLOOR)
-    error = ((x @ filters).clamp_min(FLOOR) / level).log()
-    shares = (y.T @ level.reciprocal()) / len(y) * filters
-    median = error.median(0).values
-    spread = (error - median).abs().mean(0).clamp_min(NARROWEST)
-    weights = len(MEL_SCALES) / len(WINDOWS) / (spread * filters.shape[1])
-    shares_of_points = shares.double().T.numpy() @ _points(size, rate).T
-    return shares_of_points, median.double().numpy(), weights.double().numpy()
+def _spectra(samples: Tensor) -> Tensor:
+    """Return the spectra [S, frames, bins] of samples [S, n]."""
+    return real_transform(samples.unfold(1, WINDOW, samples.shape[1] // SPECTRA) * torch.hann_window(WINDOW))
 
 
 @lru_cache(maxsize=16)
-def _filters(size: int, rate: int) -> Tensor:
-    return mel_filters(rate, size, dict(MEL_SCALES)[size]).T.float().contiguous()
+def _filters(rate: int) -> Tensor:
+    return mel_filters(rate, WINDOW, dict(MEL_SCALES)[WINDOW]).T.float().contiguous()
 
 
 @lru_cache(maxsize=16)
-def _points(size: int, rate: int) -> np.ndarray:
-    """Return the matrix [POINTS, bins] that interpolates gains to the bins of a window."""
-    return interpolation(np.arange(size // 2 + 1) * rate / size, rate)
+def _points(rate: int) -> Tensor:
+    """Return the matrix float32 [POINTS, bins] that interpolates gains to the bins of the window."""
+    return torch.from_numpy(interpolation(np.arange(WINDOW // 2 + 1) * rate / WINDOW, rate)).float()

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacfile.model import mdct
+from dacfile.model import mdct, products_cpu
 from dacfile.model.base import Model
 from dacfile.model.convnext import Block
 from dacfile.model.lapped import ENERGY_FLOOR, Decoder, Encoder, Lapped, compand
 from dacfile.model.lapped_quantizer import Choice, LappedQuantizer, Stage, largest
 from dacfile.model.look import SecondLook, looked_at
+from dacfile.model.postfilter import GAIN_RANGE, PAST, SPECTRA_AT_ONCE, PostFilter
 from dacfile.model.products_cpu import Step, packed
 
 
-def linear(layer: nn.Linear, then: str = "none") -> Step:
+def linear(layer: nn.Linear, then: str = "none", dtype: torch.dtype = torch.float32) -> Step:
     """Return a linear layer."""
-    return packed(layer.weight, layer.bias.detach(), then)
+    return packed(layer.weight, layer.bias, then, dtype)
 
 
 class AsLayer(nn.Module):
@@ -48,14 +50,14 @@ def convolution(layer: nn.Conv1d) -> Step:
     return step
 
 
-def block(layer: nn.Module) -> Step:
-    """Return a ConvNeXt block; its residual scale is part of its last product."""
+def block(layer: nn.Module, dtype: torch.dtype = torch.float32) -> Step:
+    """Return a ConvNeXt block, products in `dtype`; its residual scale is part of its last product."""
     if not isinstance(layer, Block):
         raise TypeError(f"no fast form of {type(layer).__name__}")
     mix, norm, scale = convolution(layer.mix), layer.norm, layer.scale.detach()
-    widen = linear(layer.widen, "gelu")
-    narrow = packed(layer.narrow.weight * scale[:, None], layer.narrow.bias * scale)
-    return lambda x: narrow(widen(norm(mix(x)))).add_(x)
+    widen = linear(layer.widen, "gelu", dtype)
+    narrow = packed(layer.narrow.weight * scale[:, None], layer.narrow.bias * scale, dtype=dtype)
+    return lambda x: narrow(widen(norm(mix(x)))).to(x.dtype).add_(x)
 
 
 def run(steps: Sequence[Step], x: Tensor) -> Tensor:
@@ -86,15 +88,55 @@ class FastEncoder:
         return run(self._steps, features)
 
 
-class FastDecoder:
-    """Latent [B, L, width], noise [B, L, hop] and gains -> samples [B, (L - 1) hop], as `Decoder` makes them."""
+class FastPostFilter(PostFilter):
+    """A post-filter whose network works on rows, one for each bin of each spectrum, in `dtype`."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, post: PostFilter, dtype: torch.dtype) -> None:
+        super().__init__(post.bins, post.window, post.enter.out_channels)
+        self.load_state_dict(post.state_dict())
+        self._dtype = dtype
+        self._surroundings = self.enter.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        self._middle = packed(post.middle.weight[..., 0, 0], post.middle.bias, "gelu", dtype)
+        self._leave = packed(post.leave.weight[..., 0, 0], post.leave.bias, dtype=dtype)
+        self._place = post.place.weight.detach()[..., 0, 0].T.to(dtype).contiguous()
+        self._bias = cast(Tensor, post.enter.bias).detach().to(dtype)
+
+    def gains(self, magnitudes: Tensor) -> Tensor:
+        """Return the gains of magnitudes [b, F, bins]: window by window, for the cache's sake."""
+        return torch.cat([super(FastPostFilter, self).gains(window) for window in magnitudes.split(1)])
+
+    def _gains(self, around: Tensor, places: Tensor, first: int) -> Tensor:
+        last = first + SPECTRA_AT_ONCE
+        seen = channels_last(around[:, :, first : last + 2 * PAST].to(self._dtype))
+        hidden = F.conv2d(seen, self._surroundings, self._bias, dilation=self.enter.dilation).permute(0, 2, 3, 1)
+        place = places[:, :, first:last].permute(0, 2, 3, 1).reshape(-1, len(self._place)).to(self._dtype)
+        rows = hidden.reshape(-1, hidden.shape[-1]).addmm_(place, self._place)
+        return self._leave(self._middle(F.gelu(rows))).float().view(hidden.shape[:3]).clamp_(*GAIN_RANGE).exp_()
+
+
+def channels_last(image: Tensor) -> Tensor:
+    """Return an image of one channel [B, 1, H, W] with strides that say so: its own would leave it open.
+
+    What a convolution makes of it then has its channels last as well.
+    """
+    _, _, height, width = image.shape
+    return image.contiguous().as_strided(image.shape, (height * width, 1, width, 1))
+
+
+class FastDecoder:
+    """Latent [B, L, width], noise [B, L, hop] and gains -> samples [B, (L - 1) hop], as `Decoder` makes them.
+
+    In bfloat16 it computes as training does: blocks and the post-filter's network are rounded.
+    """
+
+    def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
         self.config, self.noise_at = decoder.config, decoder.noise_at
         self._plain = copy(decoder)
         self._plain._modules = {**decoder._modules, "project": AsLayer(linear(decoder.project))}
+        if decoder.post is not None:
+            self._plain._modules["post"] = FastPostFilter(decoder.post, dtype)
         self._synthesis = packed(decoder.synthesis.T)
-        self._steps = [convolution(decoder.enter), *map(block, decoder.blocks)]
+        self._steps = [convolution(decoder.enter), *(block(layer, dtype) for layer in decoder.blocks)]
 
     def __call__(self, latent: Tensor, noise: Tensor, gains: Tensor | None = None) -> Tensor:
         coefficients = self._plain.coefficients(run(self._steps, latent), noise, gains)
@@ -161,6 +203,8 @@ class FastLapped(Model):
         self.choice = model.choice
         with torch.no_grad():
             self.encoder, self.decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
+            rounded = FastDecoder(model.decoder, torch.bfloat16) if products_cpu.is_rounding_faster() else None
+            self._rough_decoder = rounded or self.decoder
             self.quantizer = FastQuantizer(model.quantizer)
             self.look = FastLook(model.look) if model.look else None
 
@@ -172,3 +216,8 @@ class FastLapped(Model):
         """Return samples float32 [B, (L - 1) hop] of codes int64 [B, n <= K, L], as `Lapped.decode` does."""
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
         return self.decoder(self.quantizer.decode(codes), noise, gains)
+
+    def preview(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+        """Return about what `decode` does, and sooner where the processor has bfloat16."""
+        noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
+        return self._rough_decoder(self.quantizer.decode(codes), noise)
