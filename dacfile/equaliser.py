@@ -54,7 +54,7 @@ class FrameGains:
     def add(self, sequence: int, equalisers: tuple[bytes, ...], frames: int) -> None:
         """Take the equalisers of a block of so many frames, one for each channel, empty where it has none.
 
-        Raises EntropyMismatch for bytes that no encoder writes.
+        Raises EntropyMismatch for bytes that the range coder finds invalid.
         """
         if any(equalisers):
             self._blocks[sequence] = np.stack([unpack(data, frames) for data in equalisers])

@@ -1,8 +1,8 @@
 """The levels of an equaliser as bytes, and how many bits they take (spec/dacz-v1.md, section 9.7).
 
 A block of n frames has ceil(n / 64) stretches of 80 levels, 4 bits each. Nearly all levels are those of the same point
-in the stretch before, so that the range coder makes a seventh of it, by a fixed table: the probability of each
-level after each other one.
+in the stretch before, so that the range coder makes a third of it, by a fixed table: the probability of each level
+after each other one.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def pack(levels: np.ndarray) -> bytes:
 def unpack(data: bytes, frames: int) -> np.ndarray:
     """Return the levels uint8 [S, POINTS] of a block of so many frames; of no bytes those that change nothing.
 
-    Raises EntropyMismatch for bytes that no encoder writes.
+    Raises EntropyMismatch for bytes that the range coder finds invalid.
     """
     count = stretches(frames)
     if not data:

@@ -10,8 +10,6 @@ import pytest
 import soundfile
 from conftest import files_below
 
-from dacfile.container.block import EQUALISER_BYTES
-
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CLIPS = {"music/crazy_glue.flac": 3.0, "speech/common_voice_48k.wav": 2.0}  # seconds taken of each
 
@@ -58,7 +56,7 @@ def test_equalisers_can_be_left_out(clips, tmp_path, dacz):
         counts.append(json.loads(dacz("info", target, "--json").out)["equalised_channel_blocks"])
     assert counts == [1, 0]
     sizes = [(tmp_path / f"{name}.dacz").stat().st_size for name in ("with", "without")]
-    assert sizes[0] - sizes[1] == EQUALISER_BYTES
+    assert 0 < sizes[0] - sizes[1] < 0.05 * sizes[1]
 
 
 def test_fewer_codebooks_are_smaller(clips, tmp_path, dacz):

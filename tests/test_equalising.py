@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,11 @@ from dacfile.compressor import CompressOptions, compress_file
 from dacfile.container import CODED, Reader
 from dacfile.decoder import Decoder
 from dacfile.decompressor import DecompressOptions, decompress_file
-from dacfile.equaliser import FLAT, POINTS, gains, interpolation, nearest_levels, unpack
+from dacfile.equaliser import gains, interpolation
+from dacfile.equaliser_code import FLAT, POINTS, bits, pack, unpack
 from dacfile.equalising import EDGE, SHORTEST, STRETCH, Equalising, stretches
 from dacfile.model import equalise
-from dacfile.model.equalise import WINDOWS, find_levels, gather, solve
+from dacfile.model.equalise import WIDE_WINDOW, choose_levels, find_levels, gather, solve, steady_levels
 from dacfile.model.facts import SIDE
 from dacfile.quality.spectral import mel_distance
 from dacfile.quality.waveform import si_sdr
@@ -43,46 +43,89 @@ def filtered(samples: np.ndarray, decibels: np.ndarray) -> np.ndarray:
     return np.fft.irfft(spectrum * factor, len(samples)).astype(np.float32)
 
 
-def test_known_gains_are_undone():
+def pieces(samples: np.ndarray) -> np.ndarray:
+    """Return the stretches [S, n] of samples [n] of the 44k model; what is left over is left out."""
+    length = STRETCH * 512
+    return samples[: len(samples) // length * length].reshape(-1, length)
+
+
+def levels_for(wanted: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+    """Return the levels [S, POINTS] for samples [n]."""
+    return find_levels(gather(pieces(wanted), pieces(decoded), RATE), RATE)
+
+
+def decibels_of(levels: np.ndarray) -> np.ndarray:
+    return gains(levels) * 20 / np.log(10)
+
+
+@pytest.mark.parametrize("turn", [0, 2])
+def test_known_gains_are_undone(turn):
+    """Also where they are others in each stretch."""
     wanted = music(3)[:, 0]
-    decibels = 3 * np.sin(np.arange(POINTS) / 4)
-    both = [torch.from_numpy(x.reshape(1, -1)) for x in (wanted, filtered(wanted, -decibels))]
-    found = gains(find_levels(*both, RATE)) * 20 / np.log(10)
-    inner = slice(2, POINTS - 4)  # a few points of the lowest and of the highest bins lie too close for a window
-    assert np.abs(found - decibels)[inner].mean() < 0.7  # levels are up to 1.5 dB apart there
-    assert np.corrcoef(found[inner], decibels[inner])[0, 1] > 0.97
+    shapes = [3 * np.sin(np.arange(POINTS) / 6 + turn * s) for s in range(len(pieces(wanted)))]
+    decoded = np.concatenate([filtered(x, -shape) for x, shape in zip(pieces(wanted), shapes, strict=True)])
+    found = decibels_of(levels_for(wanted, decoded))
+    inner = slice(4, POINTS - 7)  # a few points of the lowest and of the highest bins lie too close for a window
+    assert np.abs(found - shapes)[:, inner].mean() < 1  # levels are up to 1.5 dB apart there
+    assert np.corrcoef(found[:, inner].ravel(), np.array(shapes)[:, inner].ravel())[0, 1] > 0.95
 
 
 def test_what_is_right_stays_as_it_is():
-    wanted = torch.from_numpy(music(3)[:, 0].reshape(1, -1).copy())
-    assert (find_levels(wanted, wanted, RATE) == FLAT).all()
+    wanted = music(3)[:, 0]
+    assert (levels_for(wanted, wanted) == FLAT).all()
+
+
+def test_one_equaliser_does_where_all_stretches_need_the_same():
+    wanted = music(6)[:, 0]
+    same = 4 * np.sin(np.arange(POINTS) / 6)
+    found = steady_levels(gather(pieces(wanted), pieces(filtered(wanted, -same)), RATE), RATE)
+    assert found is not None
+    assert np.corrcoef(decibels_of(found)[4:-7], same[4:-7])[0, 1] > 0.95
+    parts = [filtered(x, 4 * np.sin(np.arange(POINTS) / 6 + 3 * s)) for s, x in enumerate(pieces(wanted))]
+    assert steady_levels(gather(pieces(wanted), np.stack(parts), RATE), RATE) is None
+
+
+def test_bits_are_weighed(monkeypatch):
+    """The dearer a bit is, the fewer a block takes, and the further its gains are from the best ones."""
+    wanted = music(6)[:, 0]
+    statistics = gather(pieces(wanted), pieces(filtered(wanted, np.tile([2.0, -2.0], POINTS // 2))), RATE)
+    best, bends = solve(statistics, RATE)
+    sizes, errors = [], []
+    for weight in (0.0, 1e-3, 1.0):
+        monkeypatch.setattr(equalise, "BIT_WEIGHT", weight)
+        levels = choose_levels(best, bends)
+        sizes.append(len(pack(levels)))
+        errors.append(np.abs(gains(levels) - best).mean())
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert errors[0] < errors[1] < errors[2]
+    assert (levels == bits()[-1].argmin()).all()  # at last nothing but the likeliest level, 0 dB
 
 
 @pytest.mark.parametrize(("wanted", "decoded"), [(0.0, 0.0), (0.0, 0.1), (0.1, 0.0)])
 def test_silence_gives_finite_gains(wanted, decoded):
-    noise = torch.randn(2, 30_000, generator=torch.Generator().manual_seed(1))
-    found = solve(gather(wanted * noise, decoded * noise, RATE), RATE)
-    assert np.isfinite(found).all()
-    assert (nearest_levels(found) <= FLAT).all()  # nothing is made louder
+    noise = np.random.default_rng(1).standard_normal((2, 30_000)).astype(np.float32)
+    statistics = gather(wanted * noise, decoded * noise, RATE)
+    assert np.isfinite(solve(statistics, RATE)[0]).all()
+    assert (find_levels(statistics, RATE) <= FLAT).all()  # nothing is made louder
 
 
 def test_what_is_no_number_changes_nothing():
-    wanted = torch.from_numpy(music(3)[:, 0].reshape(1, -1).copy())
-    for factor in (float("nan"), float("inf"), 1e30):
-        assert (find_levels(wanted, wanted * factor, RATE) == FLAT).all()
+    wanted = music(3)[:, 0]
+    for factor in (np.nan, np.inf, 1e30):
+        with np.errstate(all="ignore"):
+            assert (levels_for(wanted, wanted * np.float32(factor)) == FLAT).all()
 
 
-def test_stretches_suffice_for_the_largest_window():
-    assert max(WINDOWS) == SHORTEST
-    for hop in (1, 8, 18, 19, 64):
-        length = (STRETCH - 2 * EDGE) * hop
-        assert bool(stretches(1000, hop)) == (length >= max(WINDOWS))
-    sound = torch.zeros(1, max(WINDOWS))
-    assert find_levels(sound, sound, RATE).shape == (POINTS,)
+@pytest.mark.parametrize("length", [SHORTEST, 20_480, 32_768])
+def test_a_stretch_suffices_for_a_comparison(length):
+    assert WIDE_WINDOW == SHORTEST
+    sound = np.zeros((1, length), np.float32)
+    for rate in (16_000, RATE):
+        assert find_levels(gather(sound, sound, rate), rate).shape == (1, POINTS)
 
 
 def low_passed(samples: torch.Tensor, rest: float) -> torch.Tensor:
-    """Return samples [1, n] with an eighth of the band as it is, and the rest of it `rest` times as loud."""
+    """Return samples [S, n] with an eighth of the band as it is, and the rest of it `rest` times as loud."""
     spectrum = torch.fft.rfft(samples)
     spectrum[:, spectrum.shape[1] // 8 :] *= rest
     return torch.fft.irfft(spectrum, samples.shape[1])
@@ -91,14 +134,15 @@ def low_passed(samples: torch.Tensor, rest: float) -> torch.Tensor:
 @pytest.mark.parametrize(("share_right", "softer"), [(1.0, True), (0.0, False)])
 def test_a_dearer_waveform_is_kept_where_there_is_one(monkeypatch, share_right, softer):
     """Noise has the right levels at the cost of SI-SDR: the price decides how loud it may be beside what is right."""
-    wanted, other = 0.1 * torch.randn(2, 1, 60_000, generator=torch.Generator().manual_seed(2))
+    wanted, other = 0.1 * torch.randn(2, 2, 30_000, generator=torch.Generator().manual_seed(2))
     wanted = low_passed(wanted, 0.5)
     right = share_right * low_passed(wanted, 0) + (1 - share_right) * low_passed(other, 0)
     decoded = right + 0.25 * (other - low_passed(other, 0))
     loudness = []
     for price in (0.0, 0.1, 1.0):
         monkeypatch.setattr(equalise, "WIDE_PRICE", price)
-        loudness.append(float(solve(gather(wanted, decoded, RATE), RATE)[POINTS // 2 :].mean()))
+        found, _ = solve(gather(wanted.numpy(), decoded.numpy(), RATE), RATE)
+        loudness.append(float(found[:, POINTS // 2 :].mean()))
     if softer:
         assert loudness[0] > loudness[1] + 0.01 > loudness[2] + 0.1
     else:
@@ -106,11 +150,13 @@ def test_a_dearer_waveform_is_kept_where_there_is_one(monkeypatch, share_right, 
 
 
 def test_stretches_lie_within_the_block():
-    for frames in (0, 1, STRETCH - 1, STRETCH, STRETCH + 1, 3 * STRETCH, 1723, 4096):
-        starts = stretches(frames, 512)
-        assert bool(starts) == (frames >= STRETCH)
-        assert all(0 <= start <= frames - STRETCH for start in starts)
-        assert all(b - a >= STRETCH for a, b in pairwise(starts))
+    for frames in (STRETCH, STRETCH + 1, 3 * STRETCH, 1723, 4096):
+        starts = stretches(frames)
+        assert len(starts) == -(-frames // STRETCH)
+        assert starts[:-1] == [number * STRETCH for number in range(len(starts) - 1)]
+        assert (
+            starts[-1] == frames - STRETCH if frames % STRETCH else starts[-1] == frames // STRETCH * STRETCH - STRETCH
+        )
 
 
 @pytest.fixture(scope="module")
@@ -144,30 +190,36 @@ def test_levels_come_nearer_and_the_waveform_stays(codec):
         sizes.append(len(data))
     assert distances[1] < distances[0] - 0.01
     assert ratios[1] > ratios[0] - 0.2
-    assert sizes[1] - sizes[0] == 24 * samples.shape[1]  # one block
+    with Reader(io.BytesIO(data)) as reader:
+        told = [len(channel.equaliser) for block in reader.blocks() for channel in block.channels]
+    assert sizes[1] - sizes[0] == sum(told) + 2 * len(told)
+    assert max(told) < 0.7 * 40 * len(stretches(codec.facts.frames(len(samples))))
 
 
-def test_what_is_compared_is_what_decodes(codec, monkeypatch):
+@pytest.mark.parametrize("steady", [False, True])
+def test_what_is_compared_is_what_decodes(codec, monkeypatch, steady):
     """The samples that gains are found for are those of a decoder that knows no equalisers, at their places."""
-    from dacfile import equalising
-
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    monkeypatch.setattr(
-        equalising, "_levels", lambda x, y, rate: seen.append((x, y)) or np.full(POINTS, FLAT, np.uint8)
-    )
-    samples = music(5)[:, :1]
-    plain = unpacked(codec, packed(codec, samples, block_seconds=2.0, equalise=False))
-    gain = Reader(io.BytesIO(packed(codec, samples, block_seconds=2.0))).head.gains_db[0]
-    assert seen
-    hop, size = codec.facts.hop, round(2.0 * RATE / codec.facts.hop)
-    for number, (x, y) in enumerate(seen):
-        for part, start in enumerate(stretches(min(size, codec.facts.frames(len(samples)) - number * size), hop)):
-            first = (number * size + start + equalising.EDGE) * hop
-            factor = 10 ** (gain / 20)
+    compare = equalise.gather
+    monkeypatch.setattr(equalise, "gather", lambda x, y, rate: seen.append((x, y)) or compare(x, y, rate))
+    monkeypatch.setattr(equalise, "WORTH_FINDING", 1e9 if steady else -1e9)
+    samples = music(9)[: 774 * 512, :1]  # whole frames
+    plain = unpacked(codec, packed(codec, samples, block_seconds=5.0, equalise=False))
+    plain, data = np.pad(plain, ((0, 1024), (0, 0))), packed(codec, samples, block_seconds=5.0)
+    samples = np.pad(samples, ((0, 1024), (0, 0)))
+    factor = 10 ** (Reader(io.BytesIO(data)).head.gains_db[0] / 20)
+    hop, size = codec.facts.hop, round(5.0 * RATE / codec.facts.hop)
+    lengths = [size, codec.facts.frames(774 * 512) - size]
+    assert [len(x) for x, _ in seen] == [4, 4] if steady else [4, 7, 4, 6]
+    for number, (x, y) in enumerate(seen if steady else seen[1::2]):
+        starts = stretches(lengths[number])
+        starts = [starts[(2 * i + 1) * len(starts) // 8] for i in range(4)] if steady else starts
+        for part, start in enumerate(starts):
+            first = (number * size + start) * hop
             np.testing.assert_allclose(x[part], samples[first : first + len(x[part]), 0] * factor, rtol=1e-5, atol=1e-6)
             expected = plain[first : first + len(y[part]), 0] * factor
             error = np.square(y[part] - expected).sum() / np.square(expected).sum()
-            assert error < 0.05, (number, part)  # the stretch's own context is short
+            assert error < 0.05, (number, part)  # context is short at the ends of a piece
 
 
 def test_every_block_of_a_long_file_has_its_own(codec):
@@ -175,11 +227,11 @@ def test_every_block_of_a_long_file_has_its_own(codec):
     quiet_highs = np.stack([filtered(channel, np.linspace(0, -40, POINTS)) for channel in loud.T], 1)
     with Reader(io.BytesIO(packed(codec, np.concatenate([loud, quiet_highs]), block_seconds=2.0))) as reader:
         blocks = list(reader.blocks())
-    levels = [[unpack(channel.equaliser) for channel in block.channels] for block in blocks]
+    levels = [[unpack(channel.equaliser, block.frames) for channel in block.channels] for block in blocks]
     assert len(levels) == 5  # the last one is shorter than a stretch
     assert all(np.any(level != FLAT) for block in levels[:4] for level in block)
     assert all((level == FLAT).all() for level in levels[4])
-    assert np.any(levels[0][0] != levels[3][0])
+    assert np.any(levels[0][0][0] != levels[3][0][0])
 
 
 def test_silent_channels_have_none(codec):
@@ -195,14 +247,14 @@ def test_silent_channels_have_none(codec):
 def test_codes_that_are_left_out_are_not_heard(codec, monkeypatch):
     """With fewer codebooks equalisers are found for what these decode to."""
     depths = []
-    decode = codec.decode_windows
+    decode = codec.preview_windows
     monkeypatch.setattr(
         codec,
-        "decode_windows",
-        lambda codes, *rest: depths.append((codes != 0xFFFF).all((0, 2))) or decode(codes, *rest),
+        "preview_windows",
+        lambda codes, *rest: depths.append((codes != 0xFFFF).any((0, 2))) or decode(codes, *rest),
     )
     packed(codec, music(2)[:, :1], codebooks=3)
-    assert [depth.sum() for depth in depths] == [3]
+    assert {depth.sum() for depth in depths} == {3}
 
 
 @pytest.mark.parametrize(
@@ -212,15 +264,22 @@ def test_stretches_are_decoded_as_the_channels_they_are(codec, monkeypatch, ster
     samples, seen = music(2), []
     if quiet is not None:
         samples[:, quiet] = 0
-    decode = codec.decode_windows
+    decode = codec.preview_windows
     monkeypatch.setattr(
         codec,
-        "decode_windows",
+        "preview_windows",
         lambda codes, firsts, numbers: seen.append((firsts, numbers)) or decode(codes, firsts, numbers),
     )
+    monkeypatch.setattr(equalise, "WORTH_FINDING", 1e9)
     packed(codec, samples, stereo=stereo)
-    starts = stretches(codec.facts.frames(len(samples)), codec.facts.hop)
-    assert seen == [(starts * len(numbers), np.repeat(numbers, len(starts)).tolist())]
+    firsts = [start - EDGE for start in stretches(codec.facts.frames(len(samples)))]
+    assert seen == [(firsts, [number] * len(firsts)) for number in numbers]
+
+
+def test_a_preview_is_about_what_decodes(codec):
+    codes = codec.encode(music(3)[:, :1])[None, 0]
+    decoded, preview = codec.decode_windows(codes, [5], [1]), codec.preview_windows(codes, [5], [1])
+    assert np.square(preview - decoded).sum() < 1e-4 * np.square(decoded).sum()
 
 
 def test_readings_of_one_decoder_do_not_disturb_each_other(codec):

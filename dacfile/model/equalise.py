@@ -29,15 +29,16 @@ from dacfile.equaliser_code import FIRST, POINTS, bits
 from dacfile.quality.spectra import magnitude, real_transform
 from dacfile.quality.spectral import FLOOR, MEL_SCALES, mel_filters
 
-WINDOW = 1024  # of the seven of the mel distance: with two, three or four of them the gains are no better
-SPECTRA = 32  # of a stretch: twice as many take twice the time and make gains no better
+# Of the seven of the mel distance: with two, three or four of them the gains are no better, with any other one worse.
+WINDOW, WIDE_WINDOW = 512, 1024  # for models of up to 32 kHz, and above
+WIDE = 32_000  # Hz
+SPECTRA = 40  # of a stretch, about: with more gains are hardly better
 NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
 RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
 STEPS = 3  # of Newton's method
-# What a dB of SI-SDR is worth, in mel distance, to models of up to 32 kHz and above: chosen so that equalisers leave
-# the mean SI-SDR of the bundled models as it is, or better.
-PRICE, WIDE_PRICE = 0.035, 0.06
-WIDE = 32_000  # Hz
+# What a dB of SI-SDR is worth, in mel distance, to the same models: chosen so that equalisers leave the mean SI-SDR of
+# the bundled ones about as it is.
+PRICE, WIDE_PRICE = 0.04, 0.065
 SMALLEST_ERROR = 1e-3  # of the wanted power: beyond 30 dB nothing is worth more
 TINY = 1e-12
 LARGEST_GAIN = 2.0  # nepers
@@ -85,7 +86,7 @@ def _costs(away: np.ndarray, bends: np.ndarray) -> np.ndarray:
 @torch.inference_mode()
 def gather(wanted: np.ndarray, decoded: np.ndarray, rate: int) -> Statistics:
     """Return the statistics of S stretches of decoded samples float32 [S, n] and of the wanted ones."""
-    x, y = (_spectra(torch.from_numpy(np.ascontiguousarray(samples))) for samples in (wanted, decoded))
+    x, y = (_spectra(torch.from_numpy(np.ascontiguousarray(z)), _window(rate)) for z in (wanted, decoded))
     filters, points = _filters(rate), _points(rate)
     heard, made = magnitude(x), magnitude(y)
     level = (made @ filters).clamp_min_(FLOOR)
@@ -164,17 +165,23 @@ def _between_points(bend: Tensor, points: Tensor) -> Tensor:
     return torch.diag_embed(bend @ points.square().T) + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
 
 
-def _spectra(samples: Tensor) -> Tensor:
-    """Return the spectra [S, frames, bins] of samples [S, n]."""
-    return real_transform(samples.unfold(1, WINDOW, samples.shape[1] // SPECTRA) * torch.hann_window(WINDOW))
+def _spectra(samples: Tensor, size: int) -> Tensor:
+    """Return the spectra [S, frames, bins] of samples [S, n] under windows of this size."""
+    return real_transform(samples.unfold(1, size, samples.shape[1] // SPECTRA) * torch.hann_window(size))
+
+
+def _window(rate: int) -> int:
+    return WIDE_WINDOW if rate > WIDE else WINDOW
 
 
 @lru_cache(maxsize=16)
 def _filters(rate: int) -> Tensor:
-    return mel_filters(rate, WINDOW, dict(MEL_SCALES)[WINDOW]).T.float().contiguous()
+    size = _window(rate)
+    return mel_filters(rate, size, dict(MEL_SCALES)[size]).T.float().contiguous()
 
 
 @lru_cache(maxsize=16)
 def _points(rate: int) -> Tensor:
     """Return the matrix float32 [POINTS, bins] that interpolates gains to the bins of the window."""
-    return torch.from_numpy(interpolation(np.arange(WINDOW // 2 + 1) * rate / WINDOW, rate)).float()
+    size = _window(rate)
+    return torch.from_numpy(interpolation(np.arange(size // 2 + 1) * rate / size, rate)).float()
