@@ -153,8 +153,10 @@ def test_windows_of_all_threads_are_those_of_each_alone():
     for x, place, found in zip(inputs, places, codes, strict=True):
         assert np.array_equal(found, codec.encode_windows(x, *place))
     samples = together(lambda number: shared.decode_windows(codes[number], *places[number]))
-    for found, place, got in zip(codes, places, samples, strict=True):
+    previews = together(lambda number: shared.preview_windows(codes[number], *places[number]))
+    for found, place, got, preview in zip(codes, places, samples, previews, strict=True):
         assert np.array_equal(got, codec.decode_windows(found, *place))
+        assert np.array_equal(preview, codec.preview_windows(found, *place))
 
 
 @pytest.mark.parametrize("few", [0, 8])

@@ -50,6 +50,22 @@ def test_codes_and_samples_are_those_of_the_plain_network(model: Lapped) -> None
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_preview_is_what_decodes_but_for_rounding(
+    model: Lapped, monkeypatch: pytest.MonkeyPatch, rounded: bool
+) -> None:
+    monkeypatch.setattr(products_cpu, "is_rounding_faster", lambda: rounded)
+    if rounded and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("no bfloat16 in oneDNN on this processor")
+    fast = FastLapped(model)
+    samples, first, channel = inputs(model)
+    codes = model.encode(samples, first, channel)
+    decoded, preview = fast.decode(codes, first, channel), fast.preview(codes, first, channel)
+    assert torch.equal(preview, decoded) != rounded
+    assert (preview - decoded).square().sum() < 1e-3 * decoded.square().sum()
+
+
+@torch.inference_mode()
 def test_a_row_does_not_depend_on_its_batch(model: Lapped) -> None:
     fast = FastLapped(model)
     samples, first, channel = inputs(model)
