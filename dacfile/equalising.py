@@ -1,12 +1,13 @@
 """The equalisers of a file that is being encoded: blocks are decoded and compared with what was coded.
 
 At first only a few stretches of a block are. Only where they differ so much that each should have gains of its own,
-all are.
+all are; and then all of the next block, too, until one is steady again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from dacfile.container.block import STRETCH
 from dacfile.equaliser_code import pack
 from dacfile.stream import WindowPreview
 from dacfile.windows import ABSENT
+
+if TYPE_CHECKING:
+    from dacfile.model.equalise import Statistics
 
 EDGE = 4  # frames on each side of what is compared that are decoded, too: what lies beyond is missing, hardly heard
 LONGEST = 456  # frames that are decoded in one piece
@@ -31,6 +35,7 @@ class Equalising:
         self._codec, self._channels = codec, channels
         self._parts: list[np.ndarray] = []
         self._first = 0  # sample of the file that the parts begin with
+        self._moving: set[int] = set()  # places of the channels whose stretches had gains of their own last
 
     def push(self, samples: np.ndarray) -> None:
         """Take the coded channels' samples float32 [n, C]."""
@@ -50,7 +55,22 @@ class Equalising:
             return dict.fromkeys(wanted, b"")
         originals = np.pad(samples[start:end], ((0, max(0, end - len(samples))), (0, 0))).T
         parts = {place: _Part(self._codec, codes[place], first_frame, self._channels[place]) for place in wanted}
-        return {place: pack(_levels(originals[place], part)) for place, part in parts.items()}
+        return {place: pack(self._levels(originals[place], part, place)) for place, part in parts.items()}
+
+    def _levels(self, original: np.ndarray, part: _Part, place: int) -> np.ndarray:
+        """Return the levels uint8 [S, POINTS] of a channel's stretches, from its samples [n x hop] and its codes."""
+        from dacfile.model.equalise import find_levels, steady_levels
+
+        rate, starts = part.facts.rate, stretches(part.frames)
+        known = part.compared(original, starts if place in self._moving else spread(starts), place not in self._moving)
+        steady = steady_levels(known, rate)
+        if steady is not None:
+            self._moving.discard(place)
+            return np.repeat(steady[None], len(starts), 0)
+        if place not in self._moving:
+            self._moving.add(place)
+            known = part.compared(original, starts, False)
+        return find_levels(known, rate)
 
 
 class _Part:
@@ -74,19 +94,21 @@ class _Part:
         size = -(-self.frames // count)
         return self.decoded(range(0, count * size, size), size).reshape(-1)[: self.frames * self.facts.hop]
 
+    def compared(self, original: np.ndarray, starts: Sequence[int], apart: bool) -> Statistics:
+        """Return the statistics of the stretches that begin with these frames, from what was coded, [n x hop].
 
-def _levels(original: np.ndarray, part: _Part) -> np.ndarray:
-    """Return the levels uint8 [S, POINTS] of the stretches of a channel, from its samples [n x hop] and its codes."""
-    from dacfile.model.equalise import find_levels, gather, steady_levels
+        They are decoded `apart`, or all of the block is.
+        """
+        from dacfile.model.equalise import gather
 
-    hop, rate = part.facts.hop, part.facts.rate
-    starts = stretches(part.frames)
-    some = sorted({starts[(2 * i + 1) * len(starts) // (2 * SOME)] for i in range(SOME)})
-    few = gather(_pieces(original, some, hop), part.decoded(some, STRETCH), rate)
-    steady = steady_levels(few, rate)
-    if steady is not None:
-        return np.repeat(steady[None], len(starts), 0)
-    return find_levels(gather(_pieces(original, starts, hop), _pieces(part.whole(), starts, hop), rate), rate)
+        hop = self.facts.hop
+        decoded = self.decoded(starts, STRETCH) if apart else _pieces(self.whole(), starts, hop)
+        return gather(_pieces(original, starts, hop), decoded, self.facts.rate)
+
+
+def spread(starts: Sequence[int]) -> list[int]:
+    """Return SOME of the stretches, or fewer, spread evenly."""
+    return sorted({starts[(2 * i + 1) * len(starts) // (2 * SOME)] for i in range(SOME)})
 
 
 def stretches(frames: int) -> list[int]:

@@ -23,6 +23,8 @@ class Verification:
 def verify_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> Verification:
     """Check the structure, every CRC, the SHA-256, the index, and that the codes decode to those that were encoded.
 
+    Equalisers are decoded as well.
+
     Raises DaczError with the reason: damage (exit code 3), something that this version does not know (4), or a prior
     that is not installed (5; the bytes were checked before that).
     """
@@ -34,13 +36,18 @@ def verify_file(path: Path, limits: Limits = DEFAULT_LIMITS) -> Verification:
 
 
 def _count_exact_codes(path: Path, limits: Limits) -> int:
-    """Decode all layers, which compares them with their checksums; return the number of codes."""
+    """Decode all layers, which compares them with their checksums, and equalisers; return the number of codes."""
     from dacfile.blocks import decode_codes
+    from dacfile.equaliser_code import unpack
     from dacfile.installed import prior_of
 
+    count = 0
     with Reader(path, limits) as reader:
-        decoded = decode_codes(reader.blocks(), reader.head, prior_of(reader.head, path))
-        return sum(codes.size for block in decoded for codes in block.codes if codes is not None)
+        for block in decode_codes(reader.blocks(), reader.head, prior_of(reader.head, path)):
+            count += sum(codes.size for codes in block.codes if codes is not None)
+            for equaliser in block.equalisers:
+                unpack(equaliser, block.frames)
+    return count
 
 
 def complete_head(path: Path, limits: Limits = DEFAULT_LIMITS) -> Head | None:

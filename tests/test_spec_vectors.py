@@ -14,6 +14,8 @@ from dacfile.container import CODED, Reader
 from dacfile.container.block import max_block_bytes, pack_block, raw_equaliser_bytes
 from dacfile.entropy import load_prior
 from dacfile.equaliser_code import unpack
+from dacfile.errors import EntropyMismatch
+from dacfile.verification import verify_file
 
 FOLDER = make_vectors.FOLDER
 ROWS = re.findall(r"^\| `([\w-]+)\.dacz` \| (\w+) \| ", (FOLDER / "README.md").read_text(), re.MULTILINE)
@@ -134,3 +136,9 @@ def stored_kinds(name: str) -> set[str]:
 )
 def test_vectors_show_what_they_say(name: str, wanted: set[str]) -> None:
     assert stored_kinds(name) >= wanted
+
+
+def test_verifying_decodes_equalisers() -> None:
+    assert verify_file(FOLDER / "good-equaliser-stretches.dacz").blocks == 4
+    with pytest.raises(EntropyMismatch):
+        verify_file(FOLDER / "bad-equaliser-data.dacz")

@@ -89,17 +89,16 @@ class LevelMeter:
     """Measure a source block by block, for `plan_channels`."""
 
     def __init__(self, rate: int, channels: int) -> None:
-        self._pair = channels == 2
-        self._meter = LoudnessMeter(rate, channels, mid_side=self._pair)
-        self._peaks = np.zeros(4 if self._pair else channels)
+        self._balance = BalanceMeter(rate) if channels == 2 else None
+        self._meter = LoudnessMeter(rate, channels, mid_side=channels == 2)
+        self._peaks = np.zeros(4 if channels == 2 else channels)
         self._same = np.array([c > 0 for c in range(channels)])
-        self._balance = BalanceMeter(rate) if self._pair else None
 
     def push(self, samples: np.ndarray) -> None:
         """Take float32 samples [n, C]."""
         if not len(samples):
             return
-        signals = [*samples.T, *mid_side(samples).T] if self._pair else samples.T
+        signals = [*samples.T, *mid_side(samples).T] if self._balance else samples.T
         self._peaks = np.maximum(self._peaks, [max(signal.max(), -signal.min()) for signal in signals])
         if self._peaks.max() <= LARGEST:  # what is larger will be refused, and its energy could overflow
             self._meter.push(samples)
