@@ -59,18 +59,17 @@ class Equalising:
 
     def _levels(self, original: np.ndarray, part: _Part, place: int) -> np.ndarray:
         """Return the levels uint8 [S, POINTS] of a channel's stretches, from its samples [n x hop] and its codes."""
-        from dacfile.model.equalise import find_levels, steady_levels
+        from dacfile.model.equalise import choose_levels, find_levels, solve, steady_levels
 
-        rate, starts = part.facts.rate, stretches(part.frames)
-        known = part.compared(original, starts if place in self._moving else spread(starts), place not in self._moving)
-        steady = steady_levels(known, rate)
+        rate, starts, moving = part.facts.rate, stretches(part.frames), place in self._moving
+        solved = solve(part.compared(original, starts if moving else spread(starts), not moving), rate)
+        own = choose_levels(*solved)
+        steady = steady_levels(*solved, own)
         if steady is not None:
             self._moving.discard(place)
             return np.repeat(steady[None], len(starts), 0)
-        if place not in self._moving:
-            self._moving.add(place)
-            known = part.compared(original, starts, False)
-        return find_levels(known, rate)
+        self._moving.add(place)
+        return own if moving else find_levels(part.compared(original, starts, False), rate)
 
 
 class _Part:

@@ -64,14 +64,14 @@ def find_levels(statistics: Statistics, rate: int) -> np.ndarray:
     return choose_levels(*solve(statistics, rate))
 
 
-def steady_levels(statistics: Statistics, rate: int) -> np.ndarray | None:
+def steady_levels(gains: np.ndarray, bends: np.ndarray, own: np.ndarray) -> np.ndarray | None:
     """Return the levels uint8 [POINTS] that do for all of a block, of which some stretches are known.
 
-    None where levels of their own would do the stretches so much more good that they are worth finding.
+    `gains` and `bends` are what `solve` found for these, `own` [S, POINTS] the levels that each would have. None where
+    these would do the stretches so much more good that they are worth finding for all.
     """
-    gains, bends = solve(statistics, rate)
     common = np.linalg.solve(bends.sum(0), (bends @ gains[..., None]).sum(0))[:, 0]
-    levels, own = choose_levels(common[None], bends.mean(0, keepdims=True))[0], choose_levels(gains, bends)
+    levels = choose_levels(common[None], bends.mean(0, keepdims=True))[0]
     before = np.vstack([np.full(POINTS, FIRST), own[:-1]])
     bit_cost = BIT_WEIGHT * bits()[before, own].sum(-1)
     saved = _costs(NEPERS[levels] - gains, bends) - _costs(NEPERS[own] - gains, bends) - bit_cost
