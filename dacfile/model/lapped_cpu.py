@@ -126,7 +126,7 @@ def channels_last(image: Tensor) -> Tensor:
 class FastDecoder:
     """Latent [B, L, width], noise [B, L, hop] and gains -> samples [B, (L - 1) hop], as `Decoder` makes them.
 
-    In bfloat16 it computes as training does: blocks and the post-filter's network are rounded.
+    In bfloat16 the blocks, as in training, and the post-filter's network are rounded.
     """
 
     def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
