@@ -65,6 +65,7 @@ def main() -> None:
     """Run `dacz` and exit with one of the documented codes."""
     # Threads of torch that spin while they wait cost ten times the work itself on a busy machine (docs/decisions.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # NumPy's would take all cores in every one of the jobs that share them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     open_missing()
     for stream in (sys.stdout, sys.stderr):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cache
 from typing import cast
 
 import torch
@@ -203,10 +204,10 @@ class FastLapped(Model):
         self.choice = model.choice
         with torch.no_grad():
             self.encoder, self.decoder = FastEncoder(model.encoder), FastDecoder(model.decoder)
-            rounded = FastDecoder(model.decoder, torch.bfloat16) if products_cpu.is_rounding_faster() else None
-            self._rough_decoder = rounded or self.decoder
             self.quantizer = FastQuantizer(model.quantizer)
             self.look = FastLook(model.look) if model.look else None
+        # Only encoders listen, and packing its weights takes as long as decoding seconds of sound.
+        self._rounded_decoder = cache(lambda: FastDecoder(model.decoder, torch.bfloat16))
 
     def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""
@@ -220,4 +221,5 @@ class FastLapped(Model):
     def preview(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
         """Return about what `decode` does, and sooner where the processor has bfloat16."""
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
-        return self._rough_decoder(self.quantizer.decode(codes), noise)
+        decoder = self._rounded_decoder() if products_cpu.is_rounding_faster() else self.decoder
+        return decoder(self.quantizer.decode(codes), noise)
