@@ -9,7 +9,7 @@ from dacfile.codec import Codec
 from dacfile.model import products_cpu
 from dacfile.model.facts import SIDE
 from dacfile.model.lapped import Lapped
-from dacfile.model.lapped_cpu import FastLapped
+from dacfile.model.lapped_cpu import FastLapped, RoughPostFilter
 
 NUMBERS = {"rate": 16000, "hop": 64, "codebooks": 3, "codebook_size": 32, "code_dim": 4, "width": 32,
            "encoder_blocks": 2, "decoder_blocks": 2, "split": 8, "quadrature": 16, "noise_frames": 16}  # fmt: skip
@@ -51,9 +51,7 @@ def test_codes_and_samples_are_those_of_the_plain_network(model: Lapped) -> None
 
 @torch.inference_mode()
 @pytest.mark.parametrize("rounded", [False, True])
-def test_a_preview_is_what_decodes_but_for_rounding(
-    model: Lapped, monkeypatch: pytest.MonkeyPatch, rounded: bool
-) -> None:
+def test_a_preview_is_about_what_decodes(model: Lapped, monkeypatch: pytest.MonkeyPatch, rounded: bool) -> None:
     monkeypatch.setattr(products_cpu, "is_rounding_faster", lambda: rounded)
     if rounded and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("no bfloat16 in oneDNN on this processor")
@@ -63,6 +61,16 @@ def test_a_preview_is_what_decodes_but_for_rounding(
     decoded, preview = fast.decode(codes, first, channel), fast.preview(codes, first, channel)
     assert torch.equal(preview, decoded) != rounded
     assert (preview - decoded).square().sum() < 1e-3 * decoded.square().sum()
+
+
+@torch.inference_mode()
+def test_a_preview_finds_the_post_filters_gains_of_every_other_spectrum(model: Lapped) -> None:
+    if model.decoder.post is None or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("no post-filter, or no bfloat16 in oneDNN on this processor")
+    magnitudes = torch.rand(2, 131, model.decoder.post.window // 2 + 1)
+    gains, rough = model.decoder.post.gains(magnitudes), RoughPostFilter(model.decoder.post).gains(magnitudes)
+    torch.testing.assert_close(rough[:, ::2], gains[:, ::2], rtol=0.05, atol=0)
+    assert torch.equal(rough[:, 1::2], rough[:, :-1:2])
 
 
 @torch.inference_mode()

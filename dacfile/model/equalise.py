@@ -35,7 +35,7 @@ WIDE = 32_000  # Hz
 SPECTRA = 40  # of a stretch, about: with more gains are hardly better
 NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
 RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
-STEPS = 3  # of Newton's method
+STEPS = 2  # of Newton's method: with more gains are no better
 # What a dB of SI-SDR is worth, in mel distance, to the same models: chosen so that equalisers leave the mean SI-SDR of
 # the bundled ones about as it is.
 PRICE, WIDE_PRICE = 0.04, 0.065
@@ -44,7 +44,7 @@ TINY = 1e-12
 LARGEST_GAIN = 2.0  # nepers
 BIT_WEIGHT = 0.6e-3  # in the mel distance of a stretch, natural logarithms
 WORTH_FINDING = 0.03  # in the same unit: gain by levels of its own that makes all of a block worth being decoded
-SWEEPS = 2  # over the points, in which each takes its best level
+SWEEPS = 1  # over the points, in which each takes its best level: with more they are no better
 
 
 @dataclass(frozen=True)

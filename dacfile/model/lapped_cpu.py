@@ -22,7 +22,7 @@ from dacfile.model.convnext import Block
 from dacfile.model.lapped import ENERGY_FLOOR, Decoder, Encoder, Lapped, compand
 from dacfile.model.lapped_quantizer import Choice, LappedQuantizer, Stage, largest
 from dacfile.model.look import SecondLook, looked_at
-from dacfile.model.postfilter import GAIN_RANGE, PAST, SPECTRA_AT_ONCE, PostFilter
+from dacfile.model.postfilter import GAIN_RANGE, SPECTRA_AT_ONCE, PostFilter
 from dacfile.model.products_cpu import Step, packed
 
 
@@ -90,17 +90,18 @@ class FastEncoder:
 
 
 class FastPostFilter(PostFilter):
-    """A post-filter whose network works on rows, one for each bin of each spectrum, in `dtype`."""
+    """A post-filter whose network works on rows, one for each bin of each spectrum."""
 
-    def __init__(self, post: PostFilter, dtype: torch.dtype) -> None:
+    dtype = torch.float32
+
+    def __init__(self, post: PostFilter) -> None:
         super().__init__(post.bins, post.window, post.enter.out_channels)
         self.load_state_dict(post.state_dict())
-        self._dtype = dtype
-        self._surroundings = self.enter.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
-        self._middle = packed(post.middle.weight[..., 0, 0], post.middle.bias, "gelu", dtype)
-        self._leave = packed(post.leave.weight[..., 0, 0], post.leave.bias, dtype=dtype)
-        self._place = post.place.weight.detach()[..., 0, 0].T.to(dtype).contiguous()
-        self._bias = cast(Tensor, post.enter.bias).detach().to(dtype)
+        self._surroundings = self.enter.weight.detach().to(self.dtype).contiguous(memory_format=torch.channels_last)
+        self._middle = packed(post.middle.weight[..., 0, 0], post.middle.bias, "gelu", self.dtype)
+        self._leave = packed(post.leave.weight[..., 0, 0], post.leave.bias, dtype=self.dtype)
+        self._place = post.place.weight.detach()[..., 0, 0].T.to(self.dtype).contiguous()
+        self._bias = cast(Tensor, post.enter.bias).detach().to(self.dtype)
 
     def gains(self, magnitudes: Tensor) -> Tensor:
         """Return the gains of magnitudes [b, F, bins]: window by window, for the cache's sake."""
@@ -108,11 +109,23 @@ class FastPostFilter(PostFilter):
 
     def _gains(self, around: Tensor, places: Tensor, first: int) -> Tensor:
         last = first + SPECTRA_AT_ONCE
-        seen = channels_last(around[:, :, first : last + 2 * PAST].to(self._dtype))
-        hidden = F.conv2d(seen, self._surroundings, self._bias, dilation=self.enter.dilation).permute(0, 2, 3, 1)
-        place = places[:, :, first:last].permute(0, 2, 3, 1).reshape(-1, len(self._place)).to(self._dtype)
+        seen = channels_last(around[:, :, first : last + 2 * self._past].to(self.dtype))
+        hidden = F.conv2d(seen, self._surroundings, self._bias, dilation=(self.apart, 1)).permute(0, 2, 3, 1)
+        place = places[:, :, first:last].permute(0, 2, 3, 1).reshape(-1, len(self._place)).to(self.dtype)
         rows = hidden.reshape(-1, hidden.shape[-1]).addmm_(place, self._place)
         return self._leave(self._middle(F.gelu(rows))).float().view(hidden.shape[:3]).clamp_(*GAIN_RANGE).exp_()
+
+
+class RoughPostFilter(FastPostFilter):
+    """A post-filter for previews: in bfloat16, and with gains of its own for every other spectrum only."""
+
+    dtype = torch.bfloat16
+    apart = FastPostFilter.apart // 2
+
+    def gains(self, magnitudes: Tensor) -> Tensor:
+        """Return about the gains of magnitudes [b, F, bins]."""
+        found = super().gains(magnitudes[:, ::2])
+        return found.repeat_interleave(2, 1)[:, : magnitudes.shape[1]]
 
 
 def channels_last(image: Tensor) -> Tensor:
@@ -127,15 +140,17 @@ def channels_last(image: Tensor) -> Tensor:
 class FastDecoder:
     """Latent [B, L, width], noise [B, L, hop] and gains -> samples [B, (L - 1) hop], as `Decoder` makes them.
 
-    In bfloat16 the blocks, as in training, and the post-filter's network are rounded.
+    `dtype` is that of the blocks, and `post` makes the post-filter's fast form.
     """
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, decoder: Decoder, dtype: torch.dtype = torch.float32, post: type[FastPostFilter] = FastPostFilter
+    ) -> None:
         self.config, self.noise_at = decoder.config, decoder.noise_at
         self._plain = copy(decoder)
         self._plain._modules = {**decoder._modules, "project": AsLayer(linear(decoder.project))}
         if decoder.post is not None:
-            self._plain._modules["post"] = FastPostFilter(decoder.post, dtype)
+            self._plain._modules["post"] = post(decoder.post)
         self._synthesis = packed(decoder.synthesis.T)
         self._steps = [convolution(decoder.enter), *(block(layer, dtype) for layer in decoder.blocks)]
 
@@ -207,7 +222,7 @@ class FastLapped(Model):
             self.quantizer = FastQuantizer(model.quantizer)
             self.look = FastLook(model.look) if model.look else None
         # Only encoders listen, and packing its weights takes as long as decoding seconds of sound.
-        self._rounded_decoder = cache(lambda: FastDecoder(model.decoder, torch.bfloat16))
+        self._rounded_decoder = cache(lambda: FastDecoder(model.decoder, torch.bfloat16, RoughPostFilter))
 
     def encode(self, x: Tensor, first_frame: Tensor | None = None, channel: Tensor | None = None) -> Tensor:
         """Return codes int64 [B, K, L] of samples float32 [B, (L + 1) hop], as `Lapped.encode` does."""

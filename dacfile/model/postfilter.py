@@ -46,6 +46,7 @@ class PostFilter(nn.Module):
     taper: Tensor
     around: Tensor
     frequency: Tensor
+    apart = SPECTRA_APART
 
     def __init__(self, bins: int, window: int, width: int) -> None:
         super().__init__()
@@ -73,6 +74,10 @@ class PostFilter(nn.Module):
             low = mdct.overlap_add(F.pad(coefficients.float(), (0, 0, 1, 1)) @ self.synthesis)
             return mdct.frames(self._filtered(low), self.bins) @ self.analysis
 
+    @property
+    def _past(self) -> int:
+        return SPECTRA // 2 * self.apart
+
     def _filtered(self, low: Tensor) -> Tensor:
         """Map the samples [b, n B] of the low band."""
         margin = self.window - self.bins  # so that all windows overlap everywhere
@@ -85,7 +90,8 @@ class PostFilter(nn.Module):
         """Return the gains of magnitudes [b, F, bins]."""
         levels = (magnitudes + LEVEL_FLOOR).log()
         means = levels @ self.around
-        around = F.pad(levels - means, (BINS // 2, BINS // 2, PAST, PAST))[:, None]  # outside, levels are as the mean
+        # Outside, levels are as the mean.
+        around = F.pad(levels - means, (BINS // 2, BINS // 2, self._past, self._past))[:, None]
         places = torch.stack([MEAN_SCALE * means + MEAN_OFFSET, self.frequency.expand_as(means)], 1)
         parts = range(0, magnitudes.shape[1], SPECTRA_AT_ONCE)
         return torch.cat([self._gains(around, places, first) for first in parts], 1)
@@ -93,7 +99,7 @@ class PostFilter(nn.Module):
     def _gains(self, around: Tensor, places: Tensor, first: int) -> Tensor:
         """Return the gains, [b, SPECTRA_AT_ONCE or fewer, bins], of the spectra from `first` on."""
         last = first + SPECTRA_AT_ONCE
-        hidden = self.enter(around[:, :, first : last + 2 * PAST])
+        hidden = self.enter(around[:, :, first : last + 2 * self._past])
         hidden += self.place(places[:, :, first:last])
         gains: Tensor = self.leave(F.gelu(self.middle(F.gelu(hidden))))[:, 0]
         return gains.clamp(*GAIN_RANGE).exp()
