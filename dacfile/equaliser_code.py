@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from dacfile.container.block import STRETCH, STRETCH_BYTES, raw_equaliser_bytes
+from dacfile.container.block import STRETCH_BYTES, count_stretches, raw_equaliser_bytes
 from dacfile.entropy.counts import normalise
 from dacfile.entropy.rangecoder import Decoder, Encoder
 
@@ -40,11 +40,6 @@ _OFTEN = (
     (1, 1, 1, 1, 1, 1, 1, 1, 116, 3, 3, 40, 71, 47, 167, 550),
     (5, 5, 9, 11, 14, 41, 1, 1, 785, 4, 22, 72, 12, 11, 5, 3),
 )
-
-
-def stretches(frames: int) -> int:
-    """Return how many stretches so many frames have; the last one may be shorter."""
-    return -(-frames // STRETCH)
 
 
 @cache
@@ -78,7 +73,7 @@ def unpack(data: bytes, frames: int) -> np.ndarray:
 
     Raises EntropyMismatch for bytes that the range coder finds invalid.
     """
-    count = stretches(frames)
+    count = count_stretches(frames)
     if not data:
         return np.full((count, POINTS), FLAT, np.uint8)
     if len(data) == raw_equaliser_bytes(frames):

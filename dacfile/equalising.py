@@ -61,7 +61,7 @@ class Equalising:
         """Return the levels uint8 [S, POINTS] of a channel's stretches, from its samples [n x hop] and its codes."""
         from dacfile.model.equalise import choose_levels, find_levels, solve, steady_levels
 
-        rate, starts, moving = part.facts.rate, stretches(part.frames), place in self._moving
+        rate, starts, moving = part.facts.rate, stretch_starts(part.frames), place in self._moving
         solved = solve(part.compared(original, starts if moving else spread(starts), not moving), rate)
         own = choose_levels(*solved)
         steady = steady_levels(*solved, own)
@@ -110,7 +110,7 @@ def spread(starts: Sequence[int]) -> list[int]:
     return sorted({starts[(2 * i + 1) * len(starts) // (2 * SOME)] for i in range(SOME)})
 
 
-def stretches(frames: int) -> list[int]:
+def stretch_starts(frames: int) -> list[int]:
     """Return the first frames of a block's stretches; in place of a last one that is short, of its last frames."""
     return [min(start, frames - STRETCH) for start in range(0, frames, STRETCH)]
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer, Picture, Reader, Writer, wire
-from dacfile.container.block import raw_equaliser_bytes
-from dacfile.equaliser_code import FLAT, POINTS, pack, stretches
+from dacfile.container.block import count_stretches, raw_equaliser_bytes
+from dacfile.equaliser_code import FLAT, POINTS, pack
 
 MODEL_ID = bytes(range(16))
 TAGS = (("TITLE", "Tune"), ("ARTIST", "Ärger"), ("ARTIST", "Zwei"))
@@ -78,7 +78,7 @@ def equaliser(seed: int, frames: int) -> bytes:
     if seed % 2 == 0:
         return rng.randbytes(raw_equaliser_bytes(frames))
     rows, row = [], np.full(POINTS, FLAT, np.uint8)
-    for _ in range(stretches(frames)):
+    for _ in range(count_stretches(frames)):
         row = row.copy()
         row[rng.sample(range(POINTS), 6)] = rng.choices(range(16), k=6)
         rows.append(row)

@@ -21,12 +21,12 @@ import dacfile
 from dacfile.blocks import decode_codes
 from dacfile.codec import Codec, load_codec
 from dacfile.container import CODED, SILENT, Block, ChannelBlock, Reader, drop_layers, salvage, wire
-from dacfile.container.block import raw_equaliser_bytes
+from dacfile.container.block import count_stretches, raw_equaliser_bytes
 from dacfile.decoder import Decoder
 from dacfile.entropy.counts import CountPrior, normalise
 from dacfile.entropy.files import save_prior
 from dacfile.equaliser import DECIBELS, FrameGains, bin_interpolation, gains, interpolation
-from dacfile.equaliser_code import FIRST, FLAT, LEVELS, POINTS, bits, pack, stretches, unpack
+from dacfile.equaliser_code import FIRST, FLAT, LEVELS, POINTS, bits, pack, unpack
 from dacfile.errors import EntropyMismatch, StructureError
 from dacfile.installed import PRIOR_FOLDER
 from dacfile.model.checkpoint import save_native
@@ -77,7 +77,7 @@ def test_levels_that_last_come_back_from_few_bytes(levels: np.ndarray, missing: 
 def test_any_bytes_of_the_raw_length_are_levels(frames: int, seed: int) -> None:
     data = random.Random(seed).randbytes(raw_equaliser_bytes(frames))
     levels = unpack(data, frames)
-    assert levels.shape == (stretches(frames), POINTS)
+    assert levels.shape == (count_stretches(frames), POINTS)
     assert levels_of(data, frames) == levels.tolist()
     assert pack(levels) == data  # random ones cannot be made shorter
 
@@ -104,7 +104,7 @@ def test_impossible_bytes_are_refused(size: int) -> None:
 def test_what_changes_nothing_has_no_bytes() -> None:
     for frames, count in [(1, 1), (64, 1), (65, 2), (1723, 27)]:
         levels = unpack(b"", frames)
-        assert levels.shape == (count, POINTS) == (stretches(frames), POINTS)
+        assert levels.shape == (count, POINTS) == (count_stretches(frames), POINTS)
         assert (levels == FLAT).all()
         assert not gains(levels).any()
         assert pack(levels) == b""

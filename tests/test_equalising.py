@@ -18,7 +18,7 @@ from dacfile.decoder import Decoder
 from dacfile.decompressor import DecompressOptions, decompress_file
 from dacfile.equaliser import gains, interpolation
 from dacfile.equaliser_code import FLAT, POINTS, bits, pack, unpack
-from dacfile.equalising import EDGE, SHORTEST, STRETCH, Equalising, stretches
+from dacfile.equalising import EDGE, SHORTEST, STRETCH, Equalising, stretch_starts
 from dacfile.model import equalise
 from dacfile.model.equalise import WIDE_WINDOW, choose_levels, find_levels, gather, solve, steady_levels
 from dacfile.model.facts import SIDE
@@ -157,7 +157,7 @@ def test_a_dearer_waveform_is_kept_where_there_is_one(monkeypatch, share_right, 
 
 def test_stretches_lie_within_the_block():
     for frames in (STRETCH, STRETCH + 1, 3 * STRETCH, 1723, 4096):
-        starts = stretches(frames)
+        starts = stretch_starts(frames)
         assert len(starts) == -(-frames // STRETCH)
         assert starts[:-1] == [number * STRETCH for number in range(len(starts) - 1)]
         assert (
@@ -199,7 +199,7 @@ def test_levels_come_nearer_and_the_waveform_stays(codec):
     with Reader(io.BytesIO(data)) as reader:
         told = [len(channel.equaliser) for block in reader.blocks() for channel in block.channels]
     assert sizes[1] - sizes[0] == sum(told) + 2 * len(told)
-    assert max(told) < 0.7 * 40 * len(stretches(codec.facts.frames(len(samples))))
+    assert max(told) < 0.7 * 40 * len(stretch_starts(codec.facts.frames(len(samples))))
 
 
 @pytest.mark.parametrize("steady", [False, True])
@@ -218,7 +218,7 @@ def test_what_is_compared_is_what_decodes(codec, monkeypatch, steady):
     lengths = [size, codec.facts.frames(774 * 512) - size]
     assert [len(x) for x, _ in seen] == ([4, 4] if steady else [4, 7, 6])  # what moved in a block is heard in the next
     for number, (x, y) in enumerate(seen if steady else seen[1:]):
-        starts = stretches(lengths[number])
+        starts = stretch_starts(lengths[number])
         starts = [starts[(2 * i + 1) * len(starts) // 8] for i in range(4)] if steady else starts
         for part, start in enumerate(starts):
             first = (number * size + start) * hop
@@ -278,7 +278,7 @@ def test_stretches_are_decoded_as_the_channels_they_are(codec, monkeypatch, ster
     )
     monkeypatch.setattr(equalise, "WORTH_FINDING", 1e9)
     packed(codec, samples, stereo=stereo)
-    firsts = [start - EDGE for start in stretches(codec.facts.frames(len(samples)))]
+    firsts = [start - EDGE for start in stretch_starts(codec.facts.frames(len(samples)))]
     assert seen == [(firsts, [number] * len(firsts)) for number in numbers]
 
 

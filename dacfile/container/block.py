@@ -56,9 +56,14 @@ class Block:
     channels: tuple[ChannelBlock, ...]
 
 
+def count_stretches(frames: int) -> int:
+    """Return how many stretches so many frames have; the last one may be shorter."""
+    return -(-frames // STRETCH)
+
+
 def raw_equaliser_bytes(frames: int) -> int:
     """Return the length of an equaliser for so many frames that is not range coded: the largest one."""
-    return -(-frames // STRETCH) * STRETCH_BYTES
+    return count_stretches(frames) * STRETCH_BYTES
 
 
 def max_block_bytes(head: Head) -> int:
