@@ -8,11 +8,12 @@ gaps between steady partials - is cheap to tell once. The gains P of a stretch m
 
 where e is the natural logarithm of the ratio of wanted to decoded mel magnitudes, and J P what the gains add to them:
 J is the mean share of each point in a band. One window stands for all seven. The absolute value is replaced by its
-parabola at the median of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution
-that is its curvature. A small square of the gains is added. The SI-SDR, of the whole block, is taken from powers and
-cross-powers of single bins, of what was decoded times its correlation with what was wanted, the scale at which a sound
-of the right level fits best: a waveform that is wrong anyway is no reason to turn a sound down. Newton's method finds
-gains without their bits, and then every point takes the level that is best beside those around it and before it.
+parabola at the median m of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution
+that is its curvature. But what is loud and short hardly moves a median: where the ratio of mean powers is far from it,
+m goes there half of the way. A small square of the gains is added. The SI-SDR, of the whole block, is taken from powers
+and cross-powers of single bins, of what was decoded times its correlation with what was wanted, the scale at which a
+sound of the right level fits best: a waveform that is wrong anyway is no reason to turn a sound down. Newton's method
+finds gains without their bits, and then every point takes the level that is best beside those around it and before it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dacfile.equaliser import NEPERS, interpolation
 from dacfile.equaliser_code import FIRST, POINTS, bits
@@ -33,12 +35,16 @@ from dacfile.quality.spectral import FLOOR, MEL_SCALES, mel_filters
 WINDOW, WIDE_WINDOW = 512, 1024  # for models of up to 32 kHz, and above
 WIDE = 32_000  # Hz
 SPECTRA = 40  # of a stretch, about: with more gains are hardly better
+# Of what powers are away from a median by more than the tolerance, in nepers, so much counts: attacks, glides and gusts
+# have their levels then, and the mel distance stays as it is.
+POWER_SHARE, POWER_TOLERANCE = 0.5, 0.3
+FAINTEST = 1e-6  # is added to mean powers of bands
 NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
 RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
 STEPS = 2  # of Newton's method: with more gains are no better
 # What a dB of SI-SDR is worth, in mel distance, to the same models: chosen so that equalisers leave the mean SI-SDR of
 # the bundled ones about as it is.
-PRICE, WIDE_PRICE = 0.04, 0.065
+PRICE, WIDE_PRICE = 0.05, 0.1
 SMALLEST_ERROR = 1e-3  # of the wanted power: beyond 30 dB nothing is worth more
 TINY = 1e-12
 LARGEST_GAIN = 2.0  # nepers
@@ -52,7 +58,7 @@ class Statistics:
     """What is known of the levels of S stretches of a channel, float64."""
 
     shares: Tensor  # J: [S, bands, POINTS]
-    medians: Tensor  # m: [S, bands]
+    targets: Tensor  # m: [S, bands]
     weights: Tensor  # 7 / (s x bands): [S, bands]
     power: Tensor  # of the decoded samples, scaled by correlation, in the bins of the window: [S, bins]
     cross: Tensor  # mean real part of wanted times conjugate decoded, scaled as well: [S, bins]
@@ -89,16 +95,17 @@ def gather(wanted: np.ndarray, decoded: np.ndarray, rate: int) -> Statistics:
     x, y = (_spectra(torch.from_numpy(np.ascontiguousarray(z)), _window(rate)) for z in (wanted, decoded))
     filters, points = _filters(rate), _points(rate)
     heard, made = magnitude(x), magnitude(y)
-    level = (made @ filters).clamp_min_(FLOOR)
-    error = (heard @ filters).clamp_min_(FLOOR).div_(level).log_()
+    wanted_level, level = ((magnitudes @ filters).clamp_min_(FLOOR) for magnitudes in (heard, made))
+    error = (wanted_level / level).log_()
     shares = (made.transpose(1, 2) @ level.reciprocal()).mul_(filters / made.shape[1])
     median = error.median(1).values
     spread = (error - median[:, None]).abs_().mean(1).clamp_min_(NARROWEST)
+    target = median + POWER_SHARE * F.softshrink(_power_error(wanted_level, level) - median, POWER_TOLERANCE)
     weights = len(MEL_SCALES) / (spread * filters.shape[1])
     power, whole = (z.square().mean(1) for z in (made, heard))
     cross = (torch.view_as_real(x) * torch.view_as_real(y)).sum(-1).mean(1)
     alike = (cross.sum(-1).clamp_min(0) / (power.sum(-1) * whole.sum(-1)).sqrt().clamp_min(TINY))[:, None]
-    found = shares.transpose(1, 2) @ points.T, median, weights, alike**2 * power, alike * cross, whole.sum(-1)
+    found = shares.transpose(1, 2) @ points.T, target, weights, alike**2 * power, alike * cross, whole.sum(-1)
     return Statistics(*(tensor.double() for tensor in found))
 
 
@@ -112,7 +119,7 @@ def solve(statistics: Statistics, rate: int) -> tuple[np.ndarray, np.ndarray]:
     s, points = statistics, _points(rate).double()
     weighted = s.shares.transpose(1, 2) * s.weights[:, None]
     mel_bend = weighted @ s.shares + RIDGE * torch.eye(POINTS)
-    mel_pull = (weighted @ s.medians[..., None])[..., 0]
+    mel_pull = (weighted @ s.targets[..., None])[..., 0]
     gains, bend = torch.zeros_like(mel_pull), mel_bend
     for _ in range(STEPS):
         slope, waveform_bend = _waveform(s, (gains @ points).exp(), WIDE_PRICE if rate > WIDE else PRICE)
@@ -163,6 +170,12 @@ def _between_points(bend: Tensor, points: Tensor) -> Tensor:
     """
     beside = bend @ (points[:-1] * points[1:]).T
     return torch.diag_embed(bend @ points.square().T) + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
+
+
+def _power_error(heard: Tensor, made: Tensor) -> Tensor:
+    """Return the nepers [S, bands] that mean powers are apart, of magnitudes [S, frames, bands]."""
+    wanted, decoded = (magnitudes.square().mean(1) + FAINTEST for magnitudes in (heard, made))
+    return (wanted / decoded).log() / 2
 
 
 def _spectra(samples: Tensor, size: int) -> Tensor:
