@@ -40,7 +40,8 @@ Experiments change any number of dacfile/training/config.py, and are judged on a
     python -m dacfile.training validate runs/a.safetensors runs/cache/44100 --pesq
 
 `--set decoder_only=true` keeps the codes, and so the prior, as they are; `--set adversarial_from=0` adds the
-discriminators.
+discriminators; `--set sampler.noise=0.1 --set sampler.resample=0.1` plays every tenth segment with hiss and every tenth
+at another speed.
 """
 
 from __future__ import annotations
@@ -68,13 +69,16 @@ from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
 from dacfile.training.prior_run import train_prior_file
 from dacfile.training.record import plot
+from dacfile.training.sampler import SamplerConfig
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 from dacfile.training.validation import evaluate, split_corpus
 
 CPU = torch.device("cpu")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # What --set may change.
+SAMPLER = "sampler."
 NUMBERS = [field.name for field in fields(TrainingConfig) if field.name not in ("model", "sampler")]
+NUMBERS += [SAMPLER + field.name for field in fields(SamplerConfig)]
 
 
 def train_codec(arguments: argparse.Namespace) -> None:
@@ -82,7 +86,7 @@ def train_codec(arguments: argparse.Namespace) -> None:
     config = CONFIGS[arguments.name]
     if arguments.steps:
         config = replace(config, steps=arguments.steps)
-    config = replace(config, **dict(arguments.set))
+    config = changed(config, dict(arguments.set))
     if arguments.prior and not config.rdo_weight:
         raise SystemExit(
             "--prior is for choosing codes by their bits: say how much they weigh with --set rdo_weight=0.5"
@@ -99,8 +103,15 @@ def train_codec(arguments: argparse.Namespace) -> None:
     run(trainer, arguments.run)
 
 
+def changed(config: TrainingConfig, settings: dict[str, Any]) -> TrainingConfig:
+    """Return a configuration in which the named numbers are others."""
+    sampling = {name.removeprefix(SAMPLER): value for name, value in settings.items() if name.startswith(SAMPLER)}
+    own = {name: value for name, value in settings.items() if not name.startswith(SAMPLER)}
+    return replace(config, **own, sampler=replace(config.sampler, **sampling))
+
+
 def setting(text: str) -> tuple[str, Any]:
-    """Return the name and the value of NAME=VALUE, where NAME is a number of `TrainingConfig`."""
+    """Return the name and the value of NAME=VALUE, where NAME is one of NUMBERS."""
     name, _, value = text.partition("=")
     if name not in NUMBERS:
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NUMBERS)}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import soxr
 
 from dacfile.training.corpus import Corpus, Stretch
 from dacfile.training.synthetic import synthetic
@@ -33,6 +34,10 @@ class SamplerConfig:
     mix: float = 0.08
     equalise: float = 0.15
     low_pass: float = 0.05
+    # Share of segments played at another speed, and of those with hiss, as tapes have both. The bundled weights were
+    # trained without.
+    resample: float = 0.0
+    noise: float = 0.0
     # Share of segments made by formula in place of recorded.
     synthetic: float = 0.08
 
@@ -67,7 +72,7 @@ class Sampler:
 
     def augmented(self, samples: int) -> tuple[np.ndarray, str]:
         """Return one levelled segment with random sign, sometimes mixed with another or filtered, and its category."""
-        draw, config = self.random.random(3), self.config
+        draw, config = self.random.random(4), self.config
         audio, category = self.levelled(samples)
         if draw[0] < config.mix:
             audio = audio + self.levelled(samples)[0] * 10 ** (-self.random.uniform(0, 12) / 20)
@@ -75,6 +80,8 @@ class Sampler:
             audio = filtered(audio, self.equaliser(samples // 2 + 1))
         if draw[2] < config.low_pass:
             audio = filtered(audio, self.low_pass(samples // 2 + 1))
+        if draw[3] < config.noise:
+            audio = audio + self.hiss(samples) * root_mean_square(audio)
         return (audio * self.random.choice((-1.0, 1.0))).astype(np.float32), category
 
     def levelled(self, samples: int) -> tuple[np.ndarray, str]:
@@ -109,10 +116,22 @@ class Sampler:
         return self.levels[chosen]
 
     def raw(self, stretch: Stretch, samples: int) -> np.ndarray:
+        """Return a random part of a stretch, padded with zeros where it is too short, sometimes faster or slower."""
+        if not self.random.random() < self.config.resample:
+            return self.part(stretch, samples)
+        speed = 2 ** self.random.uniform(-0.4, 0.4)
+        return soxr.resample(self.part(stretch, round(samples * speed) + 2), speed, 1.0)[:samples]
+
+    def part(self, stretch: Stretch, samples: int) -> np.ndarray:
         """Return a random part of a stretch, padded with zeros where it is too short."""
         start = int(self.random.integers(0, max(1, stretch.samples - samples + 1)))
         audio = self.corpus.read(stretch, start, samples)
         return np.pad(audio, (0, samples - len(audio)))
+
+    def hiss(self, samples: int) -> np.ndarray:
+        """Return steady noise of a random colour, 20 to 60 dB below 1 but for that."""
+        white = self.random.standard_normal(samples) * 10 ** (-self.random.uniform(20, 60) / 20)
+        return filtered(white, self.equaliser(samples // 2 + 1))
 
     def equaliser(self, bins: int) -> np.ndarray:
         """Return a smooth random gain curve within about +-8 dB."""
