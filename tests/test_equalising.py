@@ -86,6 +86,21 @@ def test_what_is_short_and_loud_counts_by_its_power(monkeypatch, share, least, m
     assert least < np.median(found) < most
 
 
+def test_a_lone_tone_counts_more_than_the_gaps_beside_it(monkeypatch):
+    """What decodes is a band of noise, 15 dB too low in the tone's band and far too loud in those beside it."""
+    time, noise = np.arange(STRETCH * 512) / RATE, np.random.default_rng(1).standard_normal(STRETCH * 512)
+    tone = (0.2 * np.sin(2 * np.pi * 3000 * time)).astype(np.float32)
+    spectrum = np.fft.rfft(noise) * (np.abs(np.fft.rfftfreq(len(noise), 1 / RATE) - 3000) < 500)
+    band = np.fft.irfft(spectrum, len(noise))
+    decoded = (0.05 * band / np.sqrt(np.square(band).mean())).astype(np.float32)
+    made = {}
+    for loudest in (0.0, equalise.LOUDEST):
+        monkeypatch.setattr(equalise, "LOUDEST", loudest)
+        equalised = filtered(decoded, decibels_of(levels_for(tone, decoded))[0])
+        made[loudest] = 10 * np.log10(np.square(equalised).mean() / np.square(tone).mean())
+    assert made[0.0] < made[equalise.LOUDEST] - 2 < 3
+
+
 def steady(wanted: np.ndarray, decoded: np.ndarray) -> np.ndarray | None:
     """Return the levels that do for all stretches [S, n], if any."""
     solved = solve(gather(wanted, decoded, RATE), RATE)

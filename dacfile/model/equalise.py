@@ -10,10 +10,11 @@ where e is the natural logarithm of the ratio of wanted to decoded mel magnitude
 J is the mean share of each point in a band. One window stands for all seven. The absolute value is replaced by its
 parabola at the median m of e, (m - J P)^2 / 2 s, s being the mean absolute deviation from m: of a Laplace distribution
 that is its curvature. But what is loud and short hardly moves a median: where the ratio of mean powers is far from it,
-m goes there half of the way. A small square of the gains is added. The SI-SDR, of the whole block, is taken from powers
-and cross-powers of single bins, of what was decoded times its correlation with what was wanted, the scale at which a
-sound of the right level fits best: a waveform that is wrong anyway is no reason to turn a sound down. Newton's method
-finds gains without their bits, and then every point takes the level that is best beside those around it and before it.
+m goes there half of the way. And bands count more by their share of the power. A small square of the gains is added.
+The SI-SDR, of the whole block, is taken from powers and cross-powers of single bins, of what was decoded times its
+correlation with what was wanted, the scale at which a sound of the right level fits best: a waveform that is wrong
+anyway is no reason to turn a sound down. Newton's method finds gains without their bits, and then every point takes the
+level that is best beside those around it and before it.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ SPECTRA = 40  # of a stretch, about: with more gains are hardly better
 # have their levels then, and the mel distance stays as it is.
 POWER_SHARE, POWER_TOLERANCE = 0.5, 0.3
 FAINTEST = 1e-6  # is added to mean powers of bands
+# By how much of the number of bands a band counts more that holds all the power: else the gaps beside a lone tone, or
+# the silence around a voice, decide over what is heard.
+LOUDEST = 0.2
 NARROWEST = 0.05  # mean absolute deviation that a band has at least: else a few steady ones would decide everything
 RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
 STEPS = 2  # of Newton's method: with more gains are no better
 # What a dB of SI-SDR is worth, in mel distance, to the same models: chosen so that equalisers leave the mean SI-SDR of
 # the bundled ones about as it is.
-PRICE, WIDE_PRICE = 0.05, 0.1
+PRICE, WIDE_PRICE = 0.06, 0.12
 SMALLEST_ERROR = 1e-3  # of the wanted power: beyond 30 dB nothing is worth more
 TINY = 1e-12
 LARGEST_GAIN = 2.0  # nepers
@@ -59,7 +63,7 @@ class Statistics:
 
     shares: Tensor  # J: [S, bands, POINTS]
     targets: Tensor  # m: [S, bands]
-    weights: Tensor  # 7 / (s x bands): [S, bands]
+    weights: Tensor  # 7 / (s x bands), and more for loud bands: [S, bands]
     power: Tensor  # of the decoded samples, scaled by correlation, in the bins of the window: [S, bins]
     cross: Tensor  # mean real part of wanted times conjugate decoded, scaled as well: [S, bins]
     wanted: Tensor  # power of the wanted samples: [S]
@@ -100,8 +104,10 @@ def gather(wanted: np.ndarray, decoded: np.ndarray, rate: int) -> Statistics:
     shares = (made.transpose(1, 2) @ level.reciprocal()).mul_(filters / made.shape[1])
     median = error.median(1).values
     spread = (error - median[:, None]).abs_().mean(1).clamp_min_(NARROWEST)
-    target = median + POWER_SHARE * F.softshrink(_power_error(wanted_level, level) - median, POWER_TOLERANCE)
-    weights = len(MEL_SCALES) / (spread * filters.shape[1])
+    band_powers = [magnitudes.square().mean(1) for magnitudes in (wanted_level, level)]
+    target = median + POWER_SHARE * F.softshrink(_power_error(*band_powers) - median, POWER_TOLERANCE)
+    loudness = 1 + LOUDEST * filters.shape[1] * band_powers[0] / band_powers[0].sum(-1, keepdim=True)
+    weights = loudness * len(MEL_SCALES) / (spread * filters.shape[1])
     power, whole = (z.square().mean(1) for z in (made, heard))
     cross = (torch.view_as_real(x) * torch.view_as_real(y)).sum(-1).mean(1)
     alike = (cross.sum(-1).clamp_min(0) / (power.sum(-1) * whole.sum(-1)).sqrt().clamp_min(TINY))[:, None]
@@ -172,10 +178,9 @@ def _between_points(bend: Tensor, points: Tensor) -> Tensor:
     return torch.diag_embed(bend @ points.square().T) + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
 
 
-def _power_error(heard: Tensor, made: Tensor) -> Tensor:
-    """Return the nepers [S, bands] that mean powers are apart, of magnitudes [S, frames, bands]."""
-    wanted, decoded = (magnitudes.square().mean(1) + FAINTEST for magnitudes in (heard, made))
-    return (wanted / decoded).log() / 2
+def _power_error(wanted: Tensor, decoded: Tensor) -> Tensor:
+    """Return the nepers that powers are apart."""
+    return ((wanted + FAINTEST) / (decoded + FAINTEST)).log() / 2
 
 
 def _spectra(samples: Tensor, size: int) -> Tensor:
