@@ -25,9 +25,11 @@ from dacfile.training.__main__ import changed
 from dacfile.training.__main__ import parser as command_line
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
+from dacfile.training.discriminators import Adversary, Discriminators
 from dacfile.training.export import encode, export_weights, write_codes
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
+from dacfile.training.paper_discriminators import PaperDiscriminators
 from dacfile.training.prior_data import load_pieces, split
 from dacfile.training.record import SAMPLES, plot, read_scores
 from dacfile.training.sampler import Sampler, SamplerConfig
@@ -291,6 +293,31 @@ def test_discriminators_join_learn_and_teach(corpus: Corpus, noise: torch.Tensor
     assert fake.grad is not None
     assert float(fake.grad.abs().max()) > 0
     assert float(trainer.adversary.losses(real, real)[1]) == 0.0
+
+
+def test_the_papers_discriminators_learn_and_teach() -> None:
+    torch.manual_seed(1)
+    network = PaperDiscriminators(period_channels=(1, 4, 8))
+    adversary = Adversary(network, 1e-3, torch.device("cpu"))
+    real = torch.randn(2, 4096) * 0.1
+    fake = real.cumsum(-1).requires_grad_()
+    first, *_, last = [float(adversary.judge(fake, real)) for _ in range(10)]
+    assert last < first
+    adversarial, matching = adversary.losses(fake, real)
+    (adversarial + matching).backward()
+    assert fake.grad is not None
+    assert (fake.grad.abs().amax(-1) > 0).all()
+    verdicts, louder = ([part[-1] for part in network(x)] for x in (real, 3 * real + 0.1))
+    assert len(verdicts) == 8
+    for one, other in zip(verdicts, louder, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_discriminators_are_those_asked_for(corpus: Corpus) -> None:
+    for paper, kind in ((False, Discriminators), (True, PaperDiscriminators)):
+        trainer = Trainer(replace(CONFIG, adversarial_from=0, paper_discriminators=paper), corpus)
+        assert trainer.adversary is not None
+        assert isinstance(trainer.adversary.network, kind)
 
 
 @pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, adversarial_from=3)])

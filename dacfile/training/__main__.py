@@ -39,9 +39,9 @@ Experiments change any number of dacfile/training/config.py, and are judged on a
     python -m dacfile.training export runs/a runs/a.safetensors
     python -m dacfile.training validate runs/a.safetensors runs/cache/44100 --pesq
 
-`--set decoder_only=true` keeps the codes, and so the prior, as they are; `--set adversarial_from=0` adds the
-discriminators; `--set sampler.noise=0.1 --set sampler.resample=0.1` plays every tenth segment with hiss and every tenth
-at another speed.
+`--set decoder_only=true` keeps the codes, and so the prior, as they are; `--set adversarial_from=0` adds discriminators
+that a CPU can afford, and `--set paper_discriminators=true` to it those of the DAC paper, for a GPU; with
+`--set sampler.noise=0.1 --set sampler.resample=0.1` every tenth segment has hiss and every tenth another speed.
 """
 
 from __future__ import annotations

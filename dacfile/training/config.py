@@ -34,6 +34,8 @@ class TrainingConfig:
     rdo_weight: float = 0.0
     # Discriminators take part from this step on; None leaves them out. Feature matching weighs twice, as in DAC.
     adversarial_from: int | None = None
+    # Those of the DAC paper, for a GPU (`dacfile.training.paper_discriminators`), in place of what a CPU can afford.
+    paper_discriminators: bool = False
     adversarial_weight: float = 1.0
     matching_weight: float = 2.0
     adversary_rate: float = 3e-4

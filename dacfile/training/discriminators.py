@@ -84,8 +84,8 @@ class Discriminators(nn.Module):
 class Adversary:
     """The discriminators with their optimiser: `judge` trains them, `losses` tells the generator what they noticed."""
 
-    def __init__(self, learning_rate: float, device: torch.device) -> None:
-        self.network = Discriminators().to(device)
+    def __init__(self, network: nn.Module, learning_rate: float, device: torch.device) -> None:
+        self.network = network.to(device)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), learning_rate, betas=(0.8, 0.99))
 
     def judge(self, estimate: Tensor, reference: Tensor) -> Tensor:

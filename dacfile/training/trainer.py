@@ -23,9 +23,10 @@ from dacfile.training.analytic import initialise
 from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
-from dacfile.training.discriminators import Adversary
+from dacfile.training.discriminators import Adversary, Discriminators
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import noise_tables
+from dacfile.training.paper_discriminators import PaperDiscriminators
 from dacfile.training.record import log_losses, log_scores, write_samples
 from dacfile.training.sampler import Sampler
 from dacfile.training.similarity import SimilarityLoss
@@ -58,8 +59,12 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.adversary = None if config.adversarial_from is None else Adversary(config.adversary_rate, self.device)
+        self.adversary = None if config.adversarial_from is None else self._adversary()
         self.average = copy.deepcopy(self.model).eval()
+
+    def _adversary(self) -> Adversary:
+        network = PaperDiscriminators() if self.config.paper_discriminators else Discriminators()
+        return Adversary(network, self.config.adversary_rate, self.device)
 
     def _freeze(self) -> None:
         """Leave alone what the configuration says."""
