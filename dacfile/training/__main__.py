@@ -27,7 +27,12 @@ not at hand (this changes the codes):
     python -m dacfile.training codec 44k runs/cache/44100 runs/more --steps 5000 \\
         --weights dacfile/weights/44k.safetensors
 
-Fine-tuning starts from weights in place of the analytic start, and takes any folder of audio:
+Fine-tuning on a folder of one's own music, in one command that goes on where it was stopped. The decoder learns, the
+codes stay; the result is installed with its prior, and on recordings kept out it is said what it was worth:
+
+    python -m dacfile.training tune 44k music/ --name mine && dacz compress music/ --model mine
+
+The same in steps, for the whole network:
 
     python -m dacfile.training prepare music/ runs/mine --rate 44100
     python -m dacfile.training codec 44k runs/mine runs/tuned --weights dacfile/weights/44k.safetensors --steps 2000
@@ -59,11 +64,12 @@ from dacfile.codec import fastest
 from dacfile.entropy import Prior, load_prior
 from dacfile.entropy.context import NetworkPrior
 from dacfile.entropy.files import save_prior
+from dacfile.errors import DaczError
 from dacfile.folders import PRIOR_SUFFIX
 from dacfile.model.checkpoint import load_model
 from dacfile.model.lapped import Lapped
 from dacfile.model.look import LOOK_RDO_FACTOR
-from dacfile.model.rdo import WEIGHT_KEY, PriorLikelihoods, RdoChoice, suggested_weight
+from dacfile.model.rdo import PriorLikelihoods, RdoChoice, suggested_weight
 from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, find_audio, prepare
 from dacfile.training.export import export_weights, write_codes
@@ -71,6 +77,7 @@ from dacfile.training.prior_run import train_prior_file
 from dacfile.training.record import plot
 from dacfile.training.sampler import SamplerConfig
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
+from dacfile.training.tune import BASES, tied, tune
 from dacfile.training.validation import evaluate, split_corpus
 
 CPU = torch.device("cpu")
@@ -156,12 +163,19 @@ def set_rdo(model: Lapped, prior: Prior) -> None:
 
 def tie(arguments: argparse.Namespace) -> None:
     """Say in a prior that it belongs to some weights, under their name, and how codes are to be chosen by it."""
-    prior = load_prior(arguments.prior)
-    name = arguments.weights.stem
-    prior.info = {**prior.info, "name": name, "model": load_model(arguments.weights)[1].id.hex()}
-    if arguments.rdo is not None:
-        prior.info = {**prior.info, WEIGHT_KEY: f"{arguments.rdo:g}"}
+    prior, name = load_prior(arguments.prior), arguments.weights.stem
+    tied(prior, name, load_model(arguments.weights)[1].id, arguments.rdo)
     save_prior(prior, arguments.folder / f"{name}{PRIOR_SUFFIX}")
+
+
+def tune_bundled(arguments: argparse.Namespace) -> None:
+    """Fine-tune a bundled model, install it, and say what it was worth."""
+    folder = arguments.run or Path("runs", arguments.name)
+    entry, before, after = tune(
+        arguments.base, arguments.audio, arguments.name, folder, arguments.steps, arguments.device
+    )
+    print("\n".join(f"{name:20}{before[name]:8.3f} -> {after[name]:.3f}" for name in sorted(after)))
+    print(f"installed: dacz compress ... --model {entry.name}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -197,6 +211,15 @@ def add_codec_commands(commands: Commands) -> None:
     )
     command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     command.set_defaults(action=train_codec)
+
+    command = commands.add_parser("tune", help="fine-tune a bundled model's decoder and install the result")
+    command.add_argument("base", choices=BASES)
+    command.add_argument("audio", type=Path, help="folder of audio, at least two recordings")
+    command.add_argument("--name", required=True, help="of the new model, for --model")
+    command.add_argument("--steps", type=int, default=1000, help="steps in all, those already made included")
+    command.add_argument("--run", type=Path, help="folder for what a later call needs to go on; runs/NAME if left out")
+    command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    command.set_defaults(action=tune_bundled)
 
     command = commands.add_parser("export", help="write the averaged weights of a run in half precision")
     command.add_argument("run", type=Path)
@@ -259,7 +282,10 @@ def main() -> None:
     arguments = parser().parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    arguments.action(arguments)
+    try:
+        arguments.action(arguments)
+    except DaczError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from dacfile.errors import UsageError
+
 AUDIO_SUFFIXES = {".flac", ".ogg", ".opus", ".wav", ".mp3", ".aiff", ".aif"}
 # A side channel below this level relative to the mid teaches nothing but rounding noise.
 SIDE_FLOOR_DB = -30.0
@@ -55,7 +57,7 @@ def coded_channels(audio: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def prepare(root: Path, cache: Path, rate: int) -> None:
-    """Decode all audio below `root` to `rate` Hz and write the cache folder."""
+    """Decode all audio below `root` to `rate` Hz and write the cache folder. Raises UsageError where there is none."""
     cache.mkdir(parents=True, exist_ok=True)
     stretches: list[Stretch] = []
     pieces: list[np.ndarray] = []
@@ -68,6 +70,8 @@ def prepare(root: Path, cache: Path, rate: int) -> None:
             stretches.append(Stretch(f"{path.relative_to(root)}:{label}", category_of(path, root), first, len(pcm)))
             pieces.append(pcm)
             first += len(pcm)
+    if not pieces:
+        raise UsageError(f"{root}: no audio there")
     np.save(cache / "audio.npy", np.concatenate(pieces))
     (cache / "index.json").write_text(json.dumps([asdict(s) for s in stretches], indent=0))
 
