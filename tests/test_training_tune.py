@@ -45,7 +45,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 def test_the_result_is_installed_with_its_prior(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     call("mine", 2)
-    assert "installed: dacz compress ... --model mine" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 channel(s) kept out of training" in told
+    assert "installed: dacz compress ... --model mine" in told
     mine, bundled = load_codec("mine"), load_codec("16k")
     prior = default_prior("mine", mine.id)
     assert prior is not None

@@ -171,11 +171,12 @@ def tie(arguments: argparse.Namespace) -> None:
 def tune_bundled(arguments: argparse.Namespace) -> None:
     """Fine-tune a bundled model, install it, and say what it was worth."""
     folder = arguments.run or Path("runs", arguments.name)
-    entry, before, after = tune(
-        arguments.base, arguments.audio, arguments.name, folder, arguments.steps, arguments.device
+    tuned = tune(arguments.base, arguments.audio, arguments.name, folder, arguments.steps, arguments.device)
+    print(f"scores of {tuned.held_out} channel(s) kept out of training, before and after:")
+    print(
+        "\n".join(f"{name:20}{tuned.before[name]:8.3f} -> {score:.3f}" for name, score in sorted(tuned.after.items()))
     )
-    print("\n".join(f"{name:20}{before[name]:8.3f} -> {after[name]:.3f}" for name in sorted(after)))
-    print(f"installed: dacz compress ... --model {entry.name}")
+    print(f"installed: dacz compress ... --model {tuned.entry.name}")
 
 
 def parser() -> argparse.ArgumentParser:

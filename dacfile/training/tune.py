@@ -5,7 +5,7 @@ The encoder and the codebooks stay, and so do the codes: the model's prior and s
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -31,11 +31,20 @@ SUFFIX = "-decoder"  # of the configurations that leave the codes as they are
 BASES = sorted(name.removesuffix(SUFFIX) for name in CONFIGS if name.endswith(SUFFIX))
 
 
-def tune(base: str, audio: Path, name: str, folder: Path, steps: int, device: str) -> tuple[ModelEntry, dict, dict]:
+@dataclass(frozen=True)
+class Tuned:
+    """What came of it: the installed model, and the scores of so many channels kept out of training before and after."""
+
+    entry: ModelEntry
+    held_out: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def tune(base: str, audio: Path, name: str, folder: Path, steps: int, device: str) -> Tuned:
     """Tune a bundled model on all audio below a folder and install it; go on where a call before was stopped.
 
-    Returns the new entry, and the scores of held-out recordings before and after. What a run needs to go on is in
-    `folder`. Raises UsageError or OutputExists for a name that cannot be used, UsageError for less than two recordings.
+    What a run needs to go on is in `folder`. Raises UsageError or OutputExists for a name that cannot be used, UsageError for less than two recordings.
     """
     store.target_for(name)
     weights, prior_file = (BUNDLED / f"{base}{suffix}" for suffix in (MODEL_SUFFIX, PRIOR_SUFFIX))
@@ -49,7 +58,8 @@ def tune(base: str, audio: Path, name: str, folder: Path, steps: int, device: st
         trainer.load(folder / CHECKPOINT)
     run(trainer, folder)
     after = evaluate(trainer.average, trainer.validation)
-    return _install(name, folder, weights if model.look else None, prior, f"{base}, tuned"), before, after
+    entry = _install(name, folder, weights if model.look else None, prior, f"{base}, tuned")
+    return Tuned(entry, len(trainer.validation.stretches), before, after)
 
 
 def _cache(audio: Path, cache: Path, rate: int) -> Corpus:
