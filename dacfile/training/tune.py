@@ -33,7 +33,7 @@ BASES = sorted(name.removesuffix(SUFFIX) for name in CONFIGS if name.endswith(SU
 
 @dataclass(frozen=True)
 class Tuned:
-    """What came of it: the installed model, and the scores of so many channels kept out of training before and after."""
+    """The installed model, and the scores, before and after, of so many channels that training did not see."""
 
     entry: ModelEntry
     held_out: int
@@ -44,7 +44,8 @@ class Tuned:
 def tune(base: str, audio: Path, name: str, folder: Path, steps: int, device: str) -> Tuned:
     """Tune a bundled model on all audio below a folder and install it; go on where a call before was stopped.
 
-    What a run needs to go on is in `folder`. Raises UsageError or OutputExists for a name that cannot be used, UsageError for less than two recordings.
+    What a run needs to go on is in `folder`. Raises UsageError or OutputExists for a name that cannot be used,
+    UsageError for less than two recordings.
     """
     store.target_for(name)
     weights, prior_file = (BUNDLED / f"{base}{suffix}" for suffix in (MODEL_SUFFIX, PRIOR_SUFFIX))
