@@ -311,7 +311,7 @@ def test_stretches_are_decoded_as_the_channels_they_are(codec, monkeypatch, ster
 def test_a_preview_is_about_what_decodes(codec):
     codes = codec.encode(music(3)[:, :1])[None, 0]
     decoded, preview = codec.decode_windows(codes, [5], [1]), codec.preview_windows(codes, [5], [1])
-    assert np.square(preview - decoded).sum() < 1e-3 * np.square(decoded).sum()  # 30 dB
+    assert np.square(preview - decoded).sum() < 4e-4 * np.square(decoded).sum()  # 34 dB
 
 
 def test_readings_of_one_decoder_do_not_disturb_each_other(codec):

@@ -24,7 +24,7 @@ from dacfile.training.config import CONFIGS
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import export_weights
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
-from dacfile.training.validation import evaluate
+from dacfile.training.validation import evaluate, split_corpus
 
 LEARNING_RATE = 3e-4
 SUFFIX = "-decoder"  # of the configurations that leave the codes as they are
@@ -71,7 +71,7 @@ def _cache(audio: Path, cache: Path, rate: int) -> Corpus:
 
 def _trainer(base: str, corpus: Corpus, steps: int, device: str) -> Trainer:
     config = replace(CONFIGS[base + SUFFIX], steps=steps, learning_rate=LEARNING_RATE)
-    if len({stretch.name.rsplit(":", 1)[0] for stretch in corpus.stretches}) < 2:
+    if not split_corpus(corpus)[0].stretches:
         raise UsageError("at least two recordings are needed: one is kept out, to tell what it is worth")
     return Trainer(config, corpus, device)
 
