@@ -27,6 +27,7 @@ from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.discriminators import Adversary, Discriminators
 from dacfile.training.export import encode, export_weights, write_codes
+from dacfile.training.levels import LevelLoss
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.paper_discriminators import PaperDiscriminators
@@ -136,6 +137,24 @@ def test_the_loss_is_the_mel_distance() -> None:
     assert float(stft) > 0.5
 
 
+def test_the_waveform_may_count_for_low_frequencies_alone() -> None:
+    time = torch.arange(8192) / 16000
+    low, high = (0.1 * torch.sin(2 * torch.pi * hz * time)[None] for hz in (1000.0, 5000.0))
+    everywhere, below = (ReconstructionLoss(16000, waveform_hz=hz).eval() for hz in (1e9, 3000.0))
+    assert float(below(low + high, low - high)[1]) < 0.03 < 0.9 < float(everywhere(low + high, low - high)[1])
+    halves = [float(loss(high - low, high + low)[1]) for loss in (below, everywhere)]
+    assert halves[0] == pytest.approx(halves[1], rel=0.02)
+
+
+def test_levels_count_where_the_sound_is() -> None:
+    tone = 0.1 * torch.sin(2 * torch.pi * 3000 * torch.arange(16000) / 16000)[None]
+    noise = 1e-4 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    equal, softer, bare = (float(LevelLoss(16000)(x, tone + noise)) for x in (tone + noise, 0.1 * tone + noise, tone))
+    assert equal == 0
+    assert softer == pytest.approx(1, abs=0.1)
+    assert bare < 0.2
+
+
 def test_short_time_spectra_are_those_of_torch() -> None:
     samples, window = torch.randn(2, 203, dtype=torch.float64), torch.hann_window(32, dtype=torch.float64)
     expected = torch.stft(samples, 32, 8, window=window, pad_mode="reflect", return_complex=True)
@@ -222,17 +241,22 @@ def test_gammatone_bands_lie_between_the_lowest_and_the_highest() -> None:
     assert 20000 < float(hz[0]) < 24000
 
 
-def test_loudness_teaches_on_speech_alone(corpus: Corpus, noise: torch.Tensor) -> None:
-    trainer = Trainer(replace(CONFIG, loudness_weight=1.0, decoder_only=True), corpus)  # else codebooks move at once
+@pytest.mark.parametrize("name", ["loudness", "level"])
+def test_a_loss_teaches_on_segments_of_its_kind_alone(corpus: Corpus, noise: torch.Tensor, name: str) -> None:
+    config = replace(CONFIG, **{f"{name}_weight": 1.0}, decoder_only=True)  # else codebooks move at once
+    trainer = Trainer(config, corpus)
     trainer.start(noise, segments=40)
     samples = torch.from_numpy(trainer.sampler.batch(2, 8000 // 64 * 64).samples)
-    assert "loudness" not in trainer.forward(samples, torch.tensor([False, False]))
-    losses = []
-    for rows in ([True, False], [False, True], [True, True]):
+
+    def losses(*rows: bool) -> dict[str, torch.Tensor]:
         torch.manual_seed(1)  # of the noise, and of which codebooks are left out
-        losses.append(float(trainer.forward(samples, torch.tensor(rows))["loudness"].detach()))
-    assert min(losses) > 0
-    assert sum(losses[:2]) == pytest.approx(losses[2], rel=1e-5)
+        kinds = torch.tensor(rows), torch.tensor([False, False])
+        return trainer.forward(samples, *(kinds if name == "loudness" else kinds[::-1]))
+
+    assert name not in losses(False, False)
+    each = [float(losses(*rows)[name].detach()) for rows in ((True, False), (False, True), (True, True))]
+    assert min(each) > 0
+    assert sum(each[:2]) == pytest.approx(each[2], rel=1e-5)
 
 
 def test_flat_noise_is_nearer_to_noise_than_noise_is() -> None:

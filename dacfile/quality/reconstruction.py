@@ -37,12 +37,13 @@ class ReconstructionLoss(nn.Module):
     """Mel and complex-STFT loss of an estimate against a reference.
 
     Returns (mel, stft): the mean absolute log10-mel difference summed over seven scales, and the L1 of the complex
-    difference over the L1 of the reference.
+    difference, of frequencies up to `waveform_hz`, over the L1 of the reference.
     """
 
-    def __init__(self, rate: int, short_scales: int = 2) -> None:
+    def __init__(self, rate: int, short_scales: int = 2, waveform_hz: float = math.inf) -> None:
         super().__init__()
         self.short_scales = short_scales
+        self.waveform_share = min(1.0, 2 * waveform_hz / rate)
         for size, mels in MEL_SCALES:
             self.register_buffer(f"filters_{size}", mel_filters(rate, size, mels).T.float().contiguous())
             self.register_buffer(f"window_{size}", torch.hann_window(size))
@@ -77,7 +78,8 @@ class ReconstructionLoss(nn.Module):
         mel = (self.log_mel(spectrum, size) - target_mel).abs().mean((1, 2))
         if size not in STFT_WINDOWS:
             return mel, torch.zeros_like(mel), torch.zeros_like(mel)
-        difference, whole = (torch.view_as_real(x).abs().sum((1, 2, 3)) for x in (spectrum - target, target))
+        low = (spectrum - target)[..., : 1 + int(self.waveform_share * (size // 2))]
+        difference, whole = (torch.view_as_real(x).abs().sum((1, 2, 3)) for x in (low, target))
         return mel, difference, whole
 
     def forward(self, estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from dacfile.model.lapped import LappedConfig
@@ -25,6 +26,10 @@ class TrainingConfig:
     clip_norm: float = 100.0
     mel_weight: float = 15.0
     stft_weight: float = 3.0
+    # The complex STFT counts up to this frequency: above, where phases are not in the codes, it makes sounds quieter.
+    waveform_hz: float = math.inf
+    # Levels of what is loud, on the segments made by formula (`dacfile.training.levels`).
+    level_weight: float = 0.0
     # Bark loudness as PESQ hears it, on the segments that are speech (`dacfile.training.loudness`).
     loudness_weight: float = 0.0
     # The pattern of levels over time and critical bands, as ViSQOL sees it (`dacfile.training.similarity`).

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-LOSSES = ("mel", "stft", "loudness", "similarity", "commitment", "discriminator", "adversarial", "matching")
+LOSSES = ("mel", "stft", "loudness", "similarity", "commitment", "discriminator", "adversarial", "matching", "level")
 LOSS_LOG = "log.csv"
 SCORE_LOG = "validation.jsonl"
 SAMPLES = "samples"

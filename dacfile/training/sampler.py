@@ -16,7 +16,7 @@ from dacfile.training.synthetic import synthetic
 
 # Below this level (about -80 dB) a segment is silence and says nothing about a codec.
 SILENCE_RMS = 1e-4
-# The category that the loudness loss is made for, and that of segments made by formula.
+# The categories that the loudness and the level loss are made for; synthetic is what is made by formula.
 SPEECH, SYNTHETIC = "speech", "synthetic"
 
 
@@ -43,10 +43,11 @@ class SamplerConfig:
 
 
 class Batch(NamedTuple):
-    """Segments float32 [B, n], and which of them are speech, bool [B]."""
+    """Segments float32 [B, n], and which of them are speech and which made by formula, bool [B]."""
 
     samples: np.ndarray
     speech: np.ndarray
+    synthetic: np.ndarray
 
 
 class Sampler:
@@ -67,8 +68,9 @@ class Sampler:
 
     def batch(self, size: int, samples: int) -> Batch:
         """Return `size` segments of `samples` samples."""
-        segments, categories = zip(*(self.augmented(samples) for _ in range(size)), strict=True)
-        return Batch(np.stack(segments), np.array([category == SPEECH for category in categories]))
+        segments, drawn = zip(*(self.augmented(samples) for _ in range(size)), strict=True)
+        categories = np.array(drawn)
+        return Batch(np.stack(segments), categories == SPEECH, categories == SYNTHETIC)
 
     def augmented(self, samples: int) -> tuple[np.ndarray, str]:
         """Return one levelled segment with random sign, sometimes mixed with another or filtered, and its category."""

@@ -21,9 +21,9 @@ def synthetic(samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def tones(samples: int, random: np.random.Generator) -> np.ndarray:
-    """Return one to six partials: steady, gliding down, or struck and ringing."""
+    """Return one to six partials: steady, gliding down, or struck and ringing. Often it is only one."""
     time, audio = np.arange(samples), np.zeros(samples)
-    for _ in range(random.integers(1, 7)):
+    for _ in range(1 if random.random() < 0.3 else random.integers(1, 7)):
         cycles = partial(random) * time
         if random.random() < 0.2:
             cycles *= 1 - 0.5 * random.random() * time / samples  # glides down, by less than its own frequency

@@ -24,6 +24,7 @@ from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary, Discriminators
+from dacfile.training.levels import LevelLoss
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import noise_tables
 from dacfile.training.paper_discriminators import PaperDiscriminators
@@ -49,7 +50,8 @@ class Trainer:
             self.model.quantizer, config.quantizer_dropout, frozen=config.decoder_only or config.look_only
         ).to(self.device)
         self._freeze()
-        self.loss = ReconstructionLoss(config.model.rate).to(self.device)
+        self.loss = ReconstructionLoss(config.model.rate, waveform_hz=config.waveform_hz).to(self.device)
+        self.levels = LevelLoss(config.model.rate).to(self.device)
         self.loudness = LoudnessLoss(config.model.rate).to(self.device)
         self.similarity = SimilarityLoss(config.model.rate).to(self.device)
         self.optimiser = torch.optim.AdamW(
@@ -132,8 +134,8 @@ class Trainer:
         share = min(1.0, (step + 1) / config.warmup, max(0.0, (config.steps - step) / max(1.0, fall)))
         return config.learning_rate * share
 
-    def forward(self, samples: Tensor, speech: Tensor) -> dict[str, Tensor]:
-        """Return the losses of samples [B, (L + 1) hop], where speech [B] tells which are."""
+    def forward(self, samples: Tensor, speech: Tensor, synthetic: Tensor) -> dict[str, Tensor]:
+        """Return the losses of samples [B, (L + 1) hop], where speech and synthetic [B] tell which are."""
         hop = self.config.model.hop
         estimate, commitment = self.coded(samples)
         reference = samples[:, hop:-hop]
@@ -141,6 +143,8 @@ class Trainer:
         losses = {"mel": mel, "stft": stft, "commitment": commitment}
         if self.config.loudness_weight and speech.any():
             losses["loudness"] = self.loudness(estimate[speech], reference[speech]).sum() / len(speech)
+        if self.config.level_weight and synthetic.any():
+            losses["level"] = self.levels(estimate[synthetic], reference[synthetic]).sum() / len(synthetic)
         if self.config.similarity_weight:
             losses["similarity"] = self.similarity(estimate, reference)
         if self.adversary and self.step_number >= (self.config.adversarial_from or 0):
@@ -185,6 +189,7 @@ class Trainer:
             "mel": config.mel_weight,
             "stft": config.stft_weight,
             "loudness": config.loudness_weight,
+            "level": config.level_weight,
             "similarity": config.similarity_weight,
             "commitment": config.commitment_weight,
             "adversarial": config.adversarial_weight,
