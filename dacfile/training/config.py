@@ -57,20 +57,19 @@ class TrainingConfig:
 
 
 def decoder_alone(
-    whole: TrainingConfig, steps: int, stft_weight: float = 8.0, loudness_weight: float = 0.0
+    whole: TrainingConfig, steps: int, synthetic: float = SamplerConfig.synthetic, **weights: float
 ) -> TrainingConfig:
     """Return the second phase of a run: the decoder alone, on longer segments, for codes that no longer change."""
     return replace(
         whole,
+        sampler=replace(whole.sampler, synthetic=synthetic),
         batch=8,
         frames=144,
         steps=steps,
         decay_share=0.85,
-        learning_rate=6e-4,
-        stft_weight=stft_weight,
-        loudness_weight=loudness_weight,
         quantizer_dropout=0.25,
         decoder_only=True,
+        **{"learning_rate": 6e-4, **weights},  # type: ignore[arg-type]
     )
 
 
@@ -79,6 +78,10 @@ def look_alone(decoder: TrainingConfig, width: int, steps: int, **weights: float
     return replace(
         decoder,
         **weights,  # type: ignore[arg-type]
+        # Bundled ones were learned before sounds made by formula had a loss of their own.
+        sampler=replace(decoder.sampler, synthetic=SamplerConfig.synthetic),
+        waveform_hz=math.inf,
+        level_weight=0.0,
         model=replace(decoder.model, look_blocks=4, look_width=width),
         batch=12,
         frames=96,
@@ -125,11 +128,29 @@ BUNDLED_16K = TrainingConfig(
     rdo_weight=0.5,
 )
 
-DECODER_44K = replace(
-    decoder_alone(BUNDLED_44K, 3400, stft_weight=23.0, loudness_weight=10.0), similarity_weight=16.0, rdo_weight=0.5
+DECODER_44K = decoder_alone(
+    BUNDLED_44K,
+    3000,
+    synthetic=0.15,
+    learning_rate=5e-4,
+    stft_weight=42.0,
+    waveform_hz=3000.0,
+    loudness_weight=10.0,
+    level_weight=20.0,
+    similarity_weight=16.0,
+    rdo_weight=0.5,
 )
-DECODER_24K = replace(decoder_alone(BUNDLED_24K, 1200, stft_weight=8.0, loudness_weight=5.0), similarity_weight=12.0)
-DECODER_16K = replace(decoder_alone(BUNDLED_16K, 1400, stft_weight=10.0, loudness_weight=10.0), similarity_weight=12.0)
+DECODER_24K = decoder_alone(BUNDLED_24K, 1200, stft_weight=8.0, loudness_weight=5.0, similarity_weight=12.0)
+DECODER_16K = decoder_alone(
+    BUNDLED_16K,
+    1400,
+    synthetic=0.18,
+    stft_weight=20.0,
+    waveform_hz=2000.0,
+    loudness_weight=10.0,
+    level_weight=30.0,
+    similarity_weight=12.0,
+)
 LOOK_16K = look_alone(DECODER_16K, 128, 2800, stft_weight=11.0, similarity_weight=13.0)
 
 CONFIGS = {
