@@ -174,7 +174,7 @@ def tune_bundled(arguments: argparse.Namespace) -> None:
     tuned = tune(arguments.base, arguments.audio, arguments.name, folder, arguments.steps, arguments.device)
     print(f"scores of {tuned.held_out} channel(s) kept out of training, before and after:")
     print(
-        "\n".join(f"{name:20}{tuned.before[name]:8.3f} -> {score:.3f}" for name, score in sorted(tuned.after.items()))
+        "\n".join(f"{name:20}{score:8.3f} -> {tuned.after[name]:.3f}" for name, score in sorted(tuned.before.items()))
     )
     print(f"installed: dacz compress ... --model {tuned.entry.name}")
 

@@ -23,6 +23,7 @@ from dacfile.priors import add_prior
 from dacfile.training.config import CONFIGS
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.export import export_weights
+from dacfile.training.record import read_scores
 from dacfile.training.trainer import CHECKPOINT, Trainer, run
 from dacfile.training.validation import evaluate, split_corpus
 
@@ -58,7 +59,7 @@ def tune(base: str, audio: Path, name: str, folder: Path, steps: int, device: st
     if (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
     run(trainer, folder)
-    after = evaluate(trainer.average, trainer.validation)
+    after = read_scores(folder)[-1]
     entry = _install(name, folder, weights if model.look else None, prior, f"{base}, tuned")
     return Tuned(entry, len(trainer.validation.stretches), before, after)
 
