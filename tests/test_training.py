@@ -27,7 +27,7 @@ from dacfile.training.config import CONFIGS, TrainingConfig
 from dacfile.training.corpus import Corpus, prepare
 from dacfile.training.discriminators import Adversary, Discriminators
 from dacfile.training.export import encode, export_weights, write_codes
-from dacfile.training.levels import LevelLoss
+from dacfile.training.levels import level_loss
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import flat_noise, quarter_period_on, synthesise
 from dacfile.training.paper_discriminators import PaperDiscriminators
@@ -149,7 +149,8 @@ def test_the_waveform_may_count_for_low_frequencies_alone() -> None:
 def test_levels_count_where_the_sound_is() -> None:
     tone = 0.1 * torch.sin(2 * torch.pi * 3000 * torch.arange(16000) / 16000)[None]
     noise = 1e-4 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
-    equal, softer, bare = (float(LevelLoss(16000)(x, tone + noise)) for x in (tone + noise, 0.1 * tone + noise, tone))
+    scales = ReconstructionLoss(16000)
+    equal, softer, bare = (float(level_loss(scales, x, tone + noise)) for x in (tone + noise, 0.1 * tone + noise, tone))
     assert equal == 0
     assert softer == pytest.approx(1, abs=0.1)
     assert bare < 0.2

@@ -6,33 +6,18 @@ out. Here a band counts by its magnitude.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dacfile.quality.spectra import frames, magnitude, real_transform
-from dacfile.quality.spectral import MEL_SCALES, mel_filters
+from dacfile.quality.reconstruction import ReconstructionLoss
 
 WINDOW = 2048
-FLOOR = 1e-5
 
 
-class LevelLoss(nn.Module):
-    """Mean absolute log10 difference of mel magnitudes, weighted by those of the reference."""
+def level_loss(scales: ReconstructionLoss, estimate: Tensor, reference: Tensor) -> Tensor:
+    """Return, [B], of samples [B, n] the mean absolute log10 difference of mel magnitudes, weighted by the reference's.
 
-    window: Tensor
-    filters: Tensor
-
-    def __init__(self, rate: int) -> None:
-        super().__init__()
-        self.register_buffer("window", torch.hann_window(WINDOW))
-        self.register_buffer("filters", mel_filters(rate, WINDOW, dict(MEL_SCALES)[WINDOW]).T.float().contiguous())
-
-    def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """Return the loss [B] of samples [B, n]."""
-        heard, meant = self.magnitudes(estimate), self.magnitudes(reference)
-        share = meant / meant.sum((1, 2), keepdim=True)
-        return (share * (heard / meant).log10().abs()).sum((1, 2))
-
-    def magnitudes(self, samples: Tensor) -> Tensor:
-        """Return mel magnitudes [B, frames, bands]."""
-        return (magnitude(real_transform(frames(samples, self.window))) @ self.filters).clamp_min(FLOOR)
+    `scales` takes the spectra.
+    """
+    heard, meant = (scales.log_mel(scales.spectrum(samples, WINDOW), WINDOW) for samples in (estimate, reference))
+    weights = 10**meant
+    return (weights * (heard - meant).abs()).sum((1, 2)) / weights.sum((1, 2))

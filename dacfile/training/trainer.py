@@ -24,7 +24,7 @@ from dacfile.training.codebooks import QuantizerTrainer
 from dacfile.training.config import TrainingConfig
 from dacfile.training.corpus import Corpus
 from dacfile.training.discriminators import Adversary, Discriminators
-from dacfile.training.levels import LevelLoss
+from dacfile.training.levels import level_loss
 from dacfile.training.loudness import LoudnessLoss
 from dacfile.training.noise import noise_tables
 from dacfile.training.paper_discriminators import PaperDiscriminators
@@ -51,7 +51,6 @@ class Trainer:
         ).to(self.device)
         self._freeze()
         self.loss = ReconstructionLoss(config.model.rate, waveform_hz=config.waveform_hz).to(self.device)
-        self.levels = LevelLoss(config.model.rate).to(self.device)
         self.loudness = LoudnessLoss(config.model.rate).to(self.device)
         self.similarity = SimilarityLoss(config.model.rate).to(self.device)
         self.optimiser = torch.optim.AdamW(
@@ -144,7 +143,8 @@ class Trainer:
         if self.config.loudness_weight and speech.any():
             losses["loudness"] = self.loudness(estimate[speech], reference[speech]).sum() / len(speech)
         if self.config.level_weight and synthetic.any():
-            losses["level"] = self.levels(estimate[synthetic], reference[synthetic]).sum() / len(synthetic)
+            loss = level_loss(self.loss, estimate[synthetic], reference[synthetic])
+            losses["level"] = loss.sum() / len(synthetic)
         if self.config.similarity_weight:
             losses["similarity"] = self.similarity(estimate, reference)
         if self.adversary and self.step_number >= (self.config.adversarial_from or 0):
