@@ -28,6 +28,7 @@ from dacfile.compressor import CompressOptions, compress_file
 from dacfile.decompressor import DecompressOptions, decompress_file
 from dacfile.entropy import Prior
 from dacfile.installed import default_prior
+from dacfile.model.checkpoint import model_id
 from dacfile.quality import find_delay, round_to_word
 from dacfile.stream import WindowCodec
 
@@ -170,7 +171,7 @@ BASELINES: dict[str, tuple[Callable[[int], Coder], Callable[[], str]]] = {
 
 def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
     model, _, passes = model.partition("@")
-    codec, prior = _model(model, int(passes or 0))
+    codec, used, prior = _model(model, int(passes or 0))
 
     def code(clip: Clip, folder: Path) -> tuple[int, np.ndarray, int]:
         coded, decoded = folder / "clip.dacz", folder / "out.wav"
@@ -181,13 +182,15 @@ def _dacz(name: str, model: str, codebooks: int | None) -> Codec:
         return coded.stat().st_size, *_read(decoded)
 
     prior_id = prior.id.hex() if prior else "raw"
-    return Codec(name, f"{codec.id.hex()} {prior_id} {codebooks} {passes} {_library_digest()}", code)
+    return Codec(name, f"{used} {prior_id} {codebooks} {passes} {_library_digest()}", code)
 
 
 @lru_cache(maxsize=2)
-def _model(model: str, passes: int) -> tuple[WindowCodec, Prior | None]:
+def _model(model: str, passes: int) -> tuple[WindowCodec, str, Prior | None]:
+    """Return codec, id of the network that it runs (without a second look where none is taken), and prior."""
     codec = load_codec(Path(model) if "/" in model else model, refine=passes)
-    return codec, default_prior(codec.name, codec.id)
+    used = model_id(codec.model.config, codec.model.state_dict())
+    return codec, used.hex(), default_prior(codec.name, codec.id)
 
 
 @lru_cache

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer
+from dacfile.container import CODED, SAME, SILENT, Attack, Block, ChannelBlock, Head, Layer
 from dacfile.entropy import Prior, decode_blocks, encode_blocks
 from dacfile.entropy.coder import StoredLayer
-from dacfile.equalising import Equalising
+from dacfile.equalising import Correction, Equalising
 from dacfile.model.facts import Facts
 from dacfile.windows import ABSENT
 
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class CodedBlock:
-    """The codes of one block: per channel its mode and, if CODED, uint16 [layers, frames], perhaps an equaliser."""
+    """One block: per channel its mode and, if CODED, codes uint16 [layers, frames], perhaps equaliser and attacks."""
 
     sequence: int
     first_frame: int
@@ -36,10 +36,13 @@ class CodedBlock:
     modes: tuple[int, ...]
     codes: tuple[np.ndarray | None, ...]
     equalisers: tuple[bytes, ...] = ()  # of every channel, empty where it has none
+    attacks: tuple[tuple[Attack, ...], ...] = ()  # of every channel
 
     def __post_init__(self) -> None:
         if not self.equalisers:
             object.__setattr__(self, "equalisers", (b"",) * len(self.modes))
+        if not self.attacks:
+            object.__setattr__(self, "attacks", ((),) * len(self.modes))
 
     def dense(self, codebooks: int) -> np.ndarray:
         """Return uint16 [C, codebooks, frames], ABSENT where nothing is stored."""
@@ -139,14 +142,16 @@ class BlockMaker:
         self._done += frames
 
     def _equalised(self, block: CodedBlock) -> CodedBlock:
-        """Return the next block with equalisers in its coded channels, where the file shall have any."""
+        """Return the next block with the corrections of its coded channels, where the file shall have any."""
         if self._equalising is None:
             return block
         places = [place for place, channel in enumerate(self._coded) if block.modes[channel] == CODED]
         codes = block.dense(self._head.codebooks)[self._coded]
         found = self._equalising.of_block(block.first_frame, codes, places)
-        by_channel = {self._coded[place]: equaliser for place, equaliser in found.items()}
-        return replace(block, equalisers=tuple(by_channel.get(channel, b"") for channel in range(len(block.modes))))
+        by_channel = {self._coded[place]: correction for place, correction in found.items()}
+        corrections = [by_channel.get(channel, Correction(b"", ())) for channel in range(len(block.modes))]
+        equalisers, attacks = zip(*corrections, strict=True)
+        return replace(block, equalisers=equalisers, attacks=attacks)
 
     def _modes(self, frames: int) -> list[int]:
         modes = [SILENT] * len(self._layers)
@@ -183,8 +188,8 @@ def encode_codes(blocks: Sequence[CodedBlock], head: Head, total_frames: int, pr
 def stored_channels(block: CodedBlock, channels: Iterable[Sequence[StoredLayer]]) -> tuple[ChannelBlock, ...]:
     """Return the channels of a block as they are stored, with the (bytes, CRC) of their layers."""
     return tuple(
-        ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers), equaliser)
-        for mode, layers, equaliser in zip(block.modes, channels, block.equalisers, strict=True)
+        ChannelBlock(mode, tuple(Layer(data, crc) for data, crc in layers), equaliser, attacks)
+        for mode, layers, equaliser, attacks in zip(block.modes, channels, block.equalisers, block.attacks, strict=True)
     )
 
 
@@ -200,7 +205,8 @@ def decode_codes(
         for block, first, codes in zip(group, firsts, decoded, strict=True):
             modes = tuple(channel.mode for channel in block.channels)
             equalisers = tuple(channel.equaliser for channel in block.channels)
-            yield CodedBlock(block.sequence, first, block.frames, modes, tuple(codes), equalisers)
+            attacks = tuple(channel.attacks for channel in block.channels)
+            yield CodedBlock(block.sequence, first, block.frames, modes, tuple(codes), equalisers, attacks)
 
 
 def _payload(channel: ChannelBlock) -> list[StoredLayer] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dacfile.arguments import whole
+from dacfile.attacks import Attacks
 from dacfile.audio.resample import Resampler, range_for, resampled_length
 from dacfile.audio.stereo import restore
 from dacfile.blocks import CodedBlock, decode_codes
@@ -102,26 +103,33 @@ class Decoder:
         """Yield the samples [start, stop) of `total`, float32 [n, C], at the model's rate, as the source had them."""
         facts = self._codec.facts
         first_frame, end_frame = frames_for(facts, start, stop, total)
-        gains, patches = FrameGains(self.head.frames_per_block), Patches(start)
+        gains, attacks, patches = FrameGains(self.head.frames_per_block), Attacks(facts.hop, start), Patches(start)
         codec = FileWindowDecoder(self._codec, self._mid_side, gains)
         stream = StreamDecoder(codec, self.head.channels, stop, first_frame, start)
         size = piece_frames(self._codec, facts.decoder_context, self.head.channels)
         missing = end_frame - first_frame
-        for codes in regroup(self._codes(first_frame, end_frame, patches, gains), size, axis=-1):
+
+        def finished(samples: np.ndarray) -> np.ndarray:
+            return restore(patches.apply(attacks.apply(samples)), self.head.gains, self._mid_side)
+
+        for codes in regroup(self._codes(first_frame, end_frame, gains, attacks, patches), size, axis=-1):
             missing -= codes.shape[-1]
-            yield restore(patches.apply(stream.push(codes)), self.head.gains, self._mid_side)
+            yield finished(stream.push(codes))
         if missing:
             raise StructureError(f"the file has {missing} frames too few for its length")
-        yield restore(patches.apply(stream.finish()), self.head.gains, self._mid_side)
+        yield finished(stream.finish())
 
-    def _codes(self, first_frame: int, end_frame: int, patches: Patches, gains: FrameGains) -> Iterator[np.ndarray]:
-        """Yield the codes of the frames, uint16 [C, K, t]; note where there are none, and the equalisers."""
+    def _codes(
+        self, first_frame: int, end_frame: int, gains: FrameGains, attacks: Attacks, patches: Patches
+    ) -> Iterator[np.ndarray]:
+        """Yield the codes of the frames, uint16 [C, K, t]; note their equalisers, attacks, and where there are none."""
         blocks = blocks_with(self.reader, first_frame, end_frame)
         for block in decode_codes(blocks, self.head, self._prior, self._codebooks):
             patches.add(block, self._codec.facts)
-            if any(block.equalisers) and not self._codec.facts.equalises:
-                raise StructureError(f"block {block.sequence}: an equaliser, which the file's model does not have")
+            if (any(block.equalisers) or any(block.attacks)) and not self._codec.facts.equalises:
+                raise StructureError(f"block {block.sequence}: an equaliser or attacks, which its model does not have")
             gains.add(block.sequence, block.equalisers, block.frames)
+            attacks.add(block.first_frame, block.attacks)
             low = max(first_frame - block.first_frame, 0)
             yield block.dense(self.head.codebooks)[..., low : end_frame - block.first_frame]
 

@@ -1,19 +1,24 @@
-"""The equalisers of a file that is being encoded: blocks are decoded and compared with what was coded.
+"""The equalisers and attacks of a file that is being encoded: blocks are decoded and compared with what was coded.
 
 At first only a few stretches of a block are. Only where they differ so much that each should have gains of its own,
-all are; and then all of the next block, too, until one is steady again.
+all are; and then all of the next block, too, until one is steady again. Then, with these gains, what is around steep
+rises of the sound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dacfile.attack_search import find_attacks
+from dacfile.container import Attack
 from dacfile.container.block import STRETCH
-from dacfile.equaliser_code import pack
-from dacfile.stream import WindowPreview
+from dacfile.equaliser import gains
+from dacfile.equaliser_code import FLAT, POINTS, pack
+from dacfile.stream import WindowCodec
 from dacfile.windows import ABSENT
 
 if TYPE_CHECKING:
@@ -25,13 +30,20 @@ SHORTEST = 1024  # samples of a stretch: the window of a comparison
 SOME = 4  # stretches of a block that are compared at first
 
 
+class Correction(NamedTuple):
+    """What a channel of a block tells beside its codes."""
+
+    equaliser: bytes
+    attacks: tuple[Attack, ...]
+
+
 class Equalising:
-    """Find the equalisers of blocks whose samples and codes come one after the other.
+    """Find the equalisers and attacks of blocks whose samples and codes come one after the other.
 
     `channels` are the numbers of the coded channels, SIDE among them.
     """
 
-    def __init__(self, codec: WindowPreview, channels: Sequence[int]) -> None:
+    def __init__(self, codec: WindowCodec, channels: Sequence[int]) -> None:
         self._codec, self._channels = codec, channels
         self._parts: list[np.ndarray] = []
         self._first = 0  # sample of the file that the parts begin with
@@ -41,8 +53,8 @@ class Equalising:
         """Take the coded channels' samples float32 [n, C]."""
         self._parts.append(samples)
 
-    def of_block(self, first_frame: int, codes: np.ndarray, wanted: Sequence[int]) -> dict[int, bytes]:
-        """Return the stored equalisers of the wanted channels of a block, by their places.
+    def of_block(self, first_frame: int, codes: np.ndarray, wanted: Sequence[int]) -> dict[int, Correction]:
+        """Return the corrections of the wanted channels of a block, by their places.
 
         `codes` are those of all coded channels, uint16 [C, K, n], ABSENT where layers are left out. Blocks are asked
         for in order; the samples of the past are dropped.
@@ -51,11 +63,15 @@ class Equalising:
         samples = np.concatenate(self._parts)
         start, end = (hop * frame - self._first for frame in (first_frame, first_frame + frames))
         self._parts, self._first = [samples[end:]], self._first + end
-        if frames < STRETCH or STRETCH * hop < SHORTEST:
-            return dict.fromkeys(wanted, b"")
         originals = np.pad(samples[start:end], ((0, max(0, end - len(samples))), (0, 0))).T
         parts = {place: _Part(self._codec, codes[place], first_frame, self._channels[place]) for place in wanted}
-        return {place: pack(self._levels(originals[place], part, place)) for place, part in parts.items()}
+        return {place: self._correction(originals[place], part, place) for place, part in parts.items()}
+
+    def _correction(self, original: np.ndarray, part: _Part, place: int) -> Correction:
+        """Return the correction of a channel, from its samples [n x hop] and its codes."""
+        hop, long_enough = part.facts.hop, part.frames >= STRETCH and STRETCH * part.facts.hop >= SHORTEST
+        levels = self._levels(original, part, place) if long_enough else np.full((1, POINTS), FLAT, np.uint8)
+        return Correction(pack(levels), find_attacks(original, hop, partial(part.equalised, levels)))
 
     def _levels(self, original: np.ndarray, part: _Part, place: int) -> np.ndarray:
         """Return the levels uint8 [S, POINTS] of a channel's stretches, from its samples [n x hop] and its codes."""
@@ -75,17 +91,30 @@ class Equalising:
 class _Part:
     """One channel of a block: its codes uint16 [K, n], the number of its first frame, and its own number."""
 
-    def __init__(self, codec: WindowPreview, codes: np.ndarray, first_frame: int, channel: int) -> None:
+    def __init__(self, codec: WindowCodec, codes: np.ndarray, first_frame: int, channel: int) -> None:
         self.facts, self.frames = codec.facts, codes.shape[-1]
         self._codec, self._codes, self._first, self._channel = codec, codes, first_frame, channel
 
     def decoded(self, starts: Sequence[int], frames: int) -> np.ndarray:
-        """Return the samples [pieces, frames x hop] of so many frames from each of `starts` on, within the block."""
+        """Return about the samples [pieces, frames x hop] of so many frames from each of `starts` on, in the block."""
+        return self._inner(self._codec.preview_windows(*self._windows(starts, frames)))
+
+    def equalised(self, levels: np.ndarray, starts: Sequence[int], frames: int) -> np.ndarray:
+        """Return the samples [pieces, frames x hop], as `decoded` does, with levels uint8 [S, POINTS]."""
+        by_frame = np.repeat(levels, STRETCH, 0)[: self.frames]
+        around = np.pad(gains(by_frame), ((EDGE, EDGE + frames), (0, 0)))
+        pieces = np.stack([around[start : start + frames + 2 * EDGE] for start in starts])
+        return self._inner(self._codec.decode_windows(*self._windows(starts, frames), pieces))
+
+    def _windows(self, starts: Sequence[int], frames: int) -> tuple[np.ndarray, list[int], list[int]]:
+        """Return codes, first frames and channels of so many frames from each of `starts` on and EDGE around them."""
         around = np.pad(self._codes, ((0, 0), (EDGE, EDGE + frames)), constant_values=ABSENT)
         windows = np.stack([around[:, start : start + frames + 2 * EDGE] for start in starts])
-        firsts = [self._first + start - EDGE for start in starts]
-        samples = self._codec.preview_windows(windows, firsts, [self._channel] * len(starts))
-        return samples[:, EDGE * self.facts.hop : (EDGE + frames) * self.facts.hop]
+        return windows, [self._first + start - EDGE for start in starts], [self._channel] * len(starts)
+
+    def _inner(self, samples: np.ndarray) -> np.ndarray:
+        """Return samples without those of EDGE frames on each side."""
+        return samples[:, EDGE * self.facts.hop : samples.shape[1] + self.facts.tail - EDGE * self.facts.hop]
 
     def whole(self) -> np.ndarray:
         """Return the samples [n x hop] of all frames."""

@@ -62,6 +62,7 @@ class FileReport:
     silent: int = 0  # channel blocks that are silent
     same: int = 0  # channel blocks that equal channel 0
     equalised: int = 0  # channel blocks that have an equaliser
+    attacks: int = 0
 
     @property
     def seconds(self) -> float:
@@ -74,7 +75,7 @@ class FileReport:
 
     @property
     def overhead_bytes(self) -> int:
-        """Everything but the layers: headers, checksums, equalisers, index, tags, pictures."""
+        """Everything but the layers: headers, checksums, equalisers, attacks, index, tags, pictures."""
         return self.file_bytes - self.code_bytes
 
     @property
@@ -132,6 +133,7 @@ def _add(report: FileReport, block: Block) -> None:
         report.silent += channel.mode == SILENT
         report.same += channel.mode == SAME
         report.equalised += bool(channel.equaliser)
+        report.attacks += len(channel.attacks)
         report.channel_layers[number] += len(channel.layers) * block.frames / max(report.frames, 1)
         for use, layer in zip(report.layers, channel.layers, strict=False):
             use.codes += block.frames

@@ -10,7 +10,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from dacfile.container import CODED, SAME, SILENT, Block, ChannelBlock, Head, Layer, Picture, Reader, Writer, wire
+from dacfile.container import (
+    CODED,
+    SAME,
+    SILENT,
+    Attack,
+    Block,
+    ChannelBlock,
+    Head,
+    Layer,
+    Picture,
+    Reader,
+    Writer,
+    wire,
+)
 from dacfile.container.block import count_stretches, raw_equaliser_bytes
 from dacfile.equaliser_code import FLAT, POINTS, pack
 
@@ -94,6 +107,21 @@ def equalised(blocks: list[Block]) -> list[Block]:
             if channel.mode == CODED and (block.sequence + index) % 3 != 2:
                 data = equaliser(101 * block.sequence + index, block.frames)
                 channels[index] = replace(channel, equaliser=data)
+        out.append(replace(block, channels=tuple(channels)))
+    return out
+
+
+def attacked(blocks: list[Block]) -> list[Block]:
+    """Return the blocks with random attacks in coded channels, but not in all of them; some are close together."""
+    out = []
+    for block in blocks:
+        channels = list(block.channels)
+        for index, channel in enumerate(channels):
+            if channel.mode == CODED and (block.sequence + 2 * index) % 4 != 1:
+                rng = random.Random(103 * block.sequence + index)
+                positions = sorted({0, *rng.sample(range(16 * block.frames), min(block.frames - 1, 3))})
+                attacks = tuple(Attack(position, rng.randint(1, 60)) for position in positions)
+                channels[index] = replace(channel, attacks=attacks)
         out.append(replace(block, channels=tuple(channels)))
     return out
 

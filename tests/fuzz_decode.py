@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
-from container_files import equalised  # noqa: E402
+from container_files import attacked, equalised  # noqa: E402
 from fuzz_loop import limit_memory, run_cases  # noqa: E402
 from fuzz_reader import crc_checks_off, damaged_bytes, damaged_chunks  # noqa: E402
 from stub_codec import StubCodec  # noqa: E402
@@ -87,9 +87,9 @@ def corpus() -> list[bytes]:
 
 
 def with_equalisers(data: bytes) -> bytes:
-    """Return a file with equalisers in some of its blocks."""
+    """Return a file with equalisers and attacks in some of its blocks."""
     out = io.BytesIO()
-    rewrite(io.BytesIO(data), out, lambda blocks: equalised(list(blocks)))
+    rewrite(io.BytesIO(data), out, lambda blocks: attacked(equalised(list(blocks))))
     return out.getvalue()
 
 

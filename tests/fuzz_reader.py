@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from container_files import PICTURE, TAGS, Pipe, equalised, join, make_blocks, make_head, split, write_file  # noqa: E402
+from container_files import PICTURE, TAGS, Pipe, attacked, equalised, join, make_blocks, make_head, split, write_file  # noqa: E402
 from fuzz_loop import run_cases  # noqa: E402
 
 from dacfile.container import Reader, drop_layers, salvage, verify_structure, wire  # noqa: E402
@@ -36,8 +36,8 @@ def corpus() -> list[bytes]:
         write_file(mono, make_blocks(mono, 2, 5), tags=TAGS),
         write_file(six, make_blocks(six, 2, 3), pictures=[PICTURE], lost=[(0, 1), (5, 2)]),
         write_file(small, []),
-        write_file(small, equalised(make_blocks(small, 3, 4))),
-        write_file(six, equalised(make_blocks(six, 2, 3))),
+        write_file(small, attacked(equalised(make_blocks(small, 3, 4)))),
+        write_file(six, attacked(equalised(make_blocks(six, 2, 3)))),
     ]
 
 

@@ -42,7 +42,7 @@ class Model:
 
 
 def read_model(data: bytes) -> Model:
-    """Sections 9.1 and 9.8: read a weights file; refused where its id is not that of its contents."""
+    """Sections 9.1 and 9.9: read a weights file; refused where its id is not that of its contents."""
     header_end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:header_end])
     texts = header.pop("__metadata__")
@@ -232,6 +232,18 @@ def factors_of(model: Model, file: File, channel: int, frames: int) -> np.ndarra
     return factors[:frames]
 
 
+def attack_factors(file: File, channel: int, hop: int, samples: int) -> np.ndarray:
+    """Section 9.8: what the samples [S] of a coded channel are multiplied by for its attacks."""
+    fall = np.zeros(samples)
+    for number, channels in enumerate(file.blocks):
+        for position, depth in channels[channel].attacks:
+            P = number * file.head["F"] * hop + position * hop // 16
+            for s in range(max(0, P - 2 * hop), min(P, samples)):
+                r = min(1, (s - P + 2 * hop + 0.5) / hop, 16 * (P - s - 0.5) / hop)
+                fall[s] = max(fall[s], depth * r)
+    return np.array(10 ** (-fall / 20))
+
+
 def replace(coded: np.ndarray, file: File, hop: int) -> None:
     """Section 9.2: put silence, then copies of channel 0, into samples [C, S] where blocks say so."""
     for wanted in (SILENT, SAME):
@@ -244,7 +256,7 @@ def replace(coded: np.ndarray, file: File, hop: int) -> None:
 
 
 def decode_file(model: Model, file: File, layers: int = 64) -> np.ndarray:
-    """Sections 9.1 to 9.7: return samples [C, S] of at most `layers` layers, at the model's rate, not rounded."""
+    """Sections 9.1 to 9.8: return samples [C, S] of at most `layers` layers, at the model's rate, not rounded."""
     head, hop = file.head, model.hop
     numbers = [model.config[key] for key in ("rate", "hop", "codebook_size", "codebooks")]
     need([model.id, *numbers] == [head[key] for key in ("model", "rate", "hop", "N", "K")], "model", "ModelMismatch")
@@ -255,7 +267,8 @@ def decode_file(model: Model, file: File, layers: int = 64) -> np.ndarray:
     for channel in range(head["C"] if S else 0):
         q, c = (1, 0) if head["transform"] == 1 and channel == 1 else (0, channel)
         codes, factors = codes_of(file, channel, frames)[:layers], factors_of(model, file, channel, frames)
-        coded[channel] = decode_channel(model, codes, 0, q, c, factors)[:S]
+        decoded = decode_channel(model, codes, 0, q, c, factors)[:S]
+        coded[channel] = decoded * attack_factors(file, channel, hop, S)
     replace(coded, file, hop)
     coded /= 10 ** (np.array(head["gains"])[:, None] / 5120)
     if head["transform"] == 1:

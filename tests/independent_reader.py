@@ -60,11 +60,12 @@ def need(condition: bool, why: str, kind: str = "StructureError") -> None:
 
 @dataclass
 class Channel:
-    """One channel of one block: mode, codes [layers][frames], and in mode 4 the equaliser's levels [stretches][80]."""
+    """One channel of one block: mode, codes [layers][frames], an equaliser's levels [stretches][80], attacks."""
 
     mode: int
     codes: list[list[int]]
     levels: list[list[int]] = field(default_factory=list)
+    attacks: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -203,9 +204,9 @@ def raw_equaliser(frames: int) -> int:
 
 
 def largest_block(head: Head) -> int:
-    """The payload of a block whose every layer and equaliser is raw."""
+    """The payload of a block whose every layer and equaliser is raw, with as many attacks as there may be."""
     raw = -(-head["F"] * bits_of(head["N"]) // 8)
-    return 8 + head["C"] * (2 + 2 + raw_equaliser(head["F"]) + head["K"] * (6 + raw))
+    return 8 + head["C"] * (2 + 2 + raw_equaliser(head["F"]) + 1 + 3 * min(head["F"], 255) + head["K"] * (6 + raw))
 
 
 def read_tags(payload: bytes) -> list[tuple[str, str]]:
@@ -247,12 +248,13 @@ def read_lost(payload: bytes) -> list[tuple[int, int]]:
 
 @dataclass
 class Stored:
-    """A block before its codes are decoded: per channel mode, equaliser and (bytes, codes_crc) of each layer."""
+    """A block before its codes are decoded: per channel mode, equaliser, attacks, (bytes, codes_crc) of each layer."""
 
     frames: int
     last: bool
     modes: list[int]
     equalisers: list[bytes]
+    attacks: list[list[tuple[int, int]]]
     layers: list[list[tuple[bytes, int]]]
 
 
@@ -261,16 +263,17 @@ def read_block(payload: bytes, number: int, head: Head) -> Stored:
     cursor = Cursor(payload)
     sequence, frames, flags, reserved = cursor.number(4), cursor.number(2), cursor.number(1), cursor.number(1)
     need(flags <= 1 and reserved == 0, "reserved bits of a block", "UnsupportedFeature")
-    modes, equalisers, tables = [], [], []
+    modes, equalisers, attacks, tables = [], [], [], []
     for _ in range(head["C"]):
         mode = cursor.number(1)
-        need(mode in (0, 1, 2, 4), "mode", "UnsupportedFeature")
+        need(mode in (0, 1, 2, 4, 5), "mode", "UnsupportedFeature")
         count = cursor.number(1) if mode >= 2 else 0
         need(mode < 2 or 1 <= count <= head["K"], "layers")
-        size = cursor.number(2) if mode == 4 else 0
-        need(mode != 4 or 1 <= size <= raw_equaliser(frames), "size of an equaliser")
+        size = cursor.number(2) if mode >= 4 else 0
+        need(size <= raw_equaliser(frames) and (size > 0 or mode != 4), "size of an equaliser")
         modes.append(mode)
         equalisers.append(cursor.take(size))
+        attacks.append(read_attacks(cursor, frames) if mode == 5 else [])
         tables.append([(cursor.number(2), cursor.number(4)) for _ in range(count)])
     need(modes[0] != 1, "channel 0 the same as itself")
     need(sequence == number, "sequence number")
@@ -284,7 +287,18 @@ def read_block(payload: bytes, number: int, head: Head) -> Stored:
                 need(size == raw or (size < raw and head["coder"] == 1), "length of a layer")
                 layers[channel].append((cursor.take(size), crc))
     cursor.finish()
-    return Stored(frames, flags == 1, modes, equalisers, layers)
+    return Stored(frames, flags == 1, modes, equalisers, attacks, layers)
+
+
+def read_attacks(cursor: Cursor, frames: int) -> list[tuple[int, int]]:
+    """Section 6.1: position and depth of each attack of a channel."""
+    count = cursor.number(1)
+    need(1 <= count <= min(frames, 255), "number of attacks")
+    attacks = [(cursor.number(2), cursor.number(1)) for _ in range(count)]
+    positions = [position for position, _ in attacks]
+    need(positions == sorted(set(positions)) and positions[-1] < 16 * frames, "positions of attacks")
+    need(all(depth > 0 for _, depth in attacks), "depth of an attack")
+    return attacks
 
 
 def check_tail(head: Head, chunks: list[tuple[str, int, bytes]], blocks: list[Stored], data: bytes) -> int:
@@ -335,7 +349,7 @@ def decode(block: Stored, first: int, head: Head, prior: bytes | None) -> list[C
             need(max(row) < head["N"], "a code beyond its codebook", "EntropyMismatch")
             need(zlib.crc32(struct.pack(f"<{len(row)}H", *row)) == crc, "codes_crc", "EntropyMismatch")
     levels = [levels_of(data, block.frames) if data else [] for data in block.equalisers]
-    return [Channel(*parts) for parts in zip(block.modes, codes, levels, strict=True)]
+    return [Channel(*parts) for parts in zip(block.modes, codes, levels, block.attacks, strict=True)]
 
 
 def raw_codes(data: bytes, frames: int, n: int) -> list[int]:
@@ -411,6 +425,7 @@ def digest(file: File) -> str:
     for block in file.blocks:
         for channel in block:
             total.update(bytes((channel.mode, len(channel.codes))) + b"".join(map(bytes, channel.levels)))
+            total.update(b"".join(struct.pack("<HB", *attack) for attack in channel.attacks))
             for row in channel.codes:
                 total.update(struct.pack(f"<{len(row)}H", *row))
     return total.hexdigest()[:16]

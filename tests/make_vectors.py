@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +20,25 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 import numpy as np  # noqa: E402
 import spec_example  # noqa: E402
 import vector_prior  # noqa: E402
-from container_files import PICTURE, TAGS, equalised, join, make_block, make_blocks, make_head, split, write_file  # noqa: E402
+from container_files import (  # noqa: E402
+    PICTURE,
+    TAGS,
+    attacked,
+    equalised,
+    join,
+    make_block,
+    make_blocks,
+    make_head,
+    split,
+    write_file,
+)
 from vector_refusals import bad_files, unsupported_files  # noqa: E402
 
 from dacfile.container import (  # noqa: E402
     CODED,
     SAME,
     SILENT,
+    Attack,
     Block,
     ChannelBlock,
     Layer,
@@ -65,7 +78,7 @@ def outcome(data: bytes) -> str:
 
 
 def codes_digest(data: bytes) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 over modes, levels and codes, as README.md says."""
+    """Return the first 16 hexadecimal digits of the SHA-256 over what blocks hold, as README.md says."""
     digest = hashlib.sha256()
     with Reader(io.BytesIO(data)) as reader:
         head, prior = reader.head, PRIORS.get(reader.head.prior_id)
@@ -74,9 +87,10 @@ def codes_digest(data: bytes) -> str:
             first = block.sequence * head.frames_per_block
             (decoded,) = decode_blocks(prior, [stored], [block.frames], None, [first], head.codebook_size)
             for channel, codes in zip(block.channels, decoded, strict=True):
-                mode = 4 if channel.equaliser else channel.mode  # as it is stored
+                mode = 5 if channel.attacks else 4 if channel.equaliser else channel.mode  # as it is stored
                 levels = unpack(channel.equaliser, block.frames).tobytes() if channel.equaliser else b""
-                digest.update(bytes((mode, len(channel.layers))) + levels)
+                attacks = b"".join(struct.pack("<HB", *attack) for attack in channel.attacks)
+                digest.update(bytes((mode, len(channel.layers))) + levels + attacks)
                 if codes is not None:
                     digest.update(codes.astype("<u2").tobytes())
     return digest.hexdigest()[:16]
@@ -176,7 +190,7 @@ def large_fields() -> bytes:
 
 
 def every_level() -> bytes:
-    """Return a file of one channel whose equalisers hold all levels at all points; the first block is the largest."""
+    """Return a file of one channel whose equalisers hold all levels at all points."""
     head = make_head(channels=1, channel_mask=0)
     blocks = []
     for block in make_blocks(head):
@@ -216,6 +230,31 @@ def with_equalisers(data: bytes) -> bytes:
     """Return a file with equalisers in some blocks of its coded channels."""
     with Reader(io.BytesIO(data)) as reader:
         return write_file(reader.head, equalised(list(reader.blocks())))
+
+
+def every_place() -> bytes:
+    """Return a file of one channel with attacks at all places of a frame; the first block is as large as it can be."""
+    head = make_head(channels=1, channel_mask=0)
+    blocks = []
+    for block in make_blocks(head):
+        attacks = tuple(Attack(16 * i + i % 16, 255 - i) for i in range(block.frames))
+        data = b"" if block.sequence else bytes(40)
+        blocks.append(replace(block, channels=(replace(block.channels[0], equaliser=data, attacks=attacks),)))
+    return write_file(head, blocks)
+
+
+def most_attacks() -> bytes:
+    """Return a file of one block with 255 attacks, the last one at its very end, and one without."""
+    head = make_head(channels=1, channel_mask=0, codebooks=1, frames_per_block=256)
+    first, last = make_blocks(head, 2)
+    attacks = tuple(Attack(16 * (256 - 255 + i) + 15, 1) for i in range(255))
+    return write_file(head, [replace(first, channels=(replace(first.channels[0], attacks=attacks),)), last])
+
+
+def with_attacks(data: bytes) -> bytes:
+    """Return a file with attacks and equalisers in some blocks of its coded channels, both in some."""
+    with Reader(io.BytesIO(data)) as reader:
+        return write_file(reader.head, attacked(equalised(list(reader.blocks()))))
 
 
 def of(**changes: object) -> bytes:
@@ -281,13 +320,19 @@ def good_files() -> list[tuple[str, bytes, str]]:
         ("network-stereo", coded_file(network, (3, 2), 8), "a network prior; channel 1 sees channel 0"),
         ("network-silent", coded_file(network, (0, 1, 3), 9), "a network prior; channel 0 is silent"),
         ("range-dropped", streamed(stereo, lambda a, b: drop_layers(a, b, 1)), "layers dropped after coding"),
-        ("equaliser", every_level(), "an equaliser in every block; the first block is as large as it can be"),
+        ("equaliser", every_level(), "an equaliser in every block"),
         ("equaliser-some", some_equalisers(), "equalisers in some blocks of some channels, one of them of 0 dB"),
         ("equaliser-stretches", several_stretches(), "equalisers of several stretches, raw and range coded"),
         ("equaliser-weights", every_weight(), "a range-coded equaliser, in which every level follows every level"),
         ("equaliser-range", with_equalisers(stereo), "range coder, two channels, equalisers"),
         ("equaliser-dropped", streamed(with_equalisers(stereo), lambda a, b: drop_layers(a, b, 1)),
          "equalisers stay when layers are dropped"),
+        ("attacks", every_place(), "attacks in every block, at all places of a frame; the first block is the largest"),
+        ("attacks-255", most_attacks(), "as many attacks as there may be"),
+        ("attacks-some", with_attacks(of(channels=6, channel_mask=0, transform=1)),
+         "attacks and equalisers in some blocks of some channels, both in some"),
+        ("attacks-range", streamed(with_attacks(stereo), lambda a, b: drop_layers(a, b, 1)),
+         "range coder, two channels, attacks; layers dropped"),
     ]  # fmt: skip
 
 
@@ -312,9 +357,10 @@ given digest, and must refuse each other file with the given error (section 12 o
 `bad-*` are damaged or not `.dacz` files, `unsupported-*` are intact but need a newer or a larger reader.
 
 The digest is the first 16 hexadecimal digits of the SHA-256 over, for each block and in it each channel: the mode and
-the number of layers as one byte each, in mode 4 the levels of the equaliser (section 9.7) as one byte each, stretch
-after stretch, then the codes as u16, layer after layer. The files `good-range-*`, `good-network-*`,
-`good-equaliser-range`, `good-equaliser-dropped` and some bad ones need the priors `test-*.prior.safetensors`.
+the number of layers as one byte each, where there is an equaliser its levels (section 9.7) as one byte each, stretch
+after stretch, where there are attacks (section 9.8) these as they are stored, then the codes as u16, layer after layer.
+The files `good-range-*`, `good-network-*`, `good-equaliser-range`, `good-equaliser-dropped`, `good-attacks-range` and
+some bad ones need the priors `test-*.prior.safetensors`.
 
 | file | expected | what it is for |
 |---|---|---|

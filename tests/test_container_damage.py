@@ -10,6 +10,7 @@ from container_files import (
     PICTURE,
     TAGS,
     Pipe,
+    attacked,
     chunk_spans,
     equalised,
     join,
@@ -24,7 +25,7 @@ from dacfile.container import Reader, verify_structure, wire
 from dacfile.errors import DaczError, NotDacz, StructureError, Truncated
 
 HEAD = make_head(codebooks=3)
-BLOCKS = equalised(make_blocks(HEAD))
+BLOCKS = attacked(equalised(make_blocks(HEAD)))
 DATA = write_file(HEAD, BLOCKS, tags=TAGS, pictures=[PICTURE])
 CHUNKS = split(DATA)
 BLOCK_NUMBERS = [i for i, (kind, _) in enumerate(CHUNKS) if kind == wire.BLOCK]

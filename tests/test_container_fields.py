@@ -150,7 +150,7 @@ def test_a_shorter_head_is_refused(size: int) -> None:
         (8, u8(0), StructureError),
         (8, u8(1), StructureError),
         (8, u8(3), UnsupportedFeature),
-        (8, u8(5), UnsupportedFeature),
+        (8, u8(6), UnsupportedFeature),
         (8, u8(255), UnsupportedFeature),
         (9, u8(0), StructureError),
         (9, u8(3), StructureError),
@@ -170,7 +170,7 @@ def test_block_fields(offset: int, value: bytes, error: type[DaczError]) -> None
     [
         (8, u8(2), StructureError),
         (8, u8(3), UnsupportedFeature),
-        (8, u8(5), UnsupportedFeature),
+        (8, u8(6), UnsupportedFeature),
         (9, u8(0), StructureError),
         (9, u8(3), StructureError),
         (10, u16(0), StructureError),

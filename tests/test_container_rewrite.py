@@ -6,13 +6,13 @@ import io
 from dataclasses import replace
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, equalised, make_blocks, make_head, write_file
+from container_files import PICTURE, TAGS, Pipe, attacked, equalised, make_blocks, make_head, write_file
 
 from dacfile.container import Block, Reader, Writer, drop_layers, rewrite, verify_structure
 from dacfile.errors import StructureError, UsageError
 
 HEAD = make_head(codebooks=4, nominal_bitrate=128_000)
-BLOCKS = equalised(make_blocks(HEAD))
+BLOCKS = attacked(equalised(make_blocks(HEAD)))
 
 
 def with_unknown_chunks() -> bytes:

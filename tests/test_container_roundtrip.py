@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, equalised, make_blocks, make_head, write_file
+from container_files import PICTURE, TAGS, Pipe, attacked, equalised, make_blocks, make_head, write_file
 
 from dacfile.container import Block, Reader
 from dacfile.errors import UsageError
@@ -15,7 +15,7 @@ from dacfile.errors import UsageError
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 255])
 @pytest.mark.parametrize("count", [0, 1, 3])
-@pytest.mark.parametrize("change", [list, equalised], ids=["plain", "equalised"])
+@pytest.mark.parametrize("change", [list, equalised, attacked], ids=["plain", "equalised", "attacked"])
 def test_blocks_come_back(channels: int, count: int, change: Callable[[list[Block]], list[Block]]) -> None:
     head = make_head(channels=channels, channel_mask=0)
     blocks = change(make_blocks(head, count))

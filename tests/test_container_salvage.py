@@ -6,13 +6,24 @@ import io
 from dataclasses import replace
 
 import pytest
-from container_files import PICTURE, TAGS, Pipe, chunk_spans, equalised, make_block, make_blocks, make_head, write_file
+from container_files import (
+    PICTURE,
+    TAGS,
+    Pipe,
+    attacked,
+    chunk_spans,
+    equalised,
+    make_block,
+    make_blocks,
+    make_head,
+    write_file,
+)
 
 from dacfile.container import SILENT, Block, Reader, SalvageReport, salvage, verify_structure, wire
 from dacfile.errors import ChecksumError, NotDacz, StructureError, UnsupportedFeature, UsageError
 
 HEAD = make_head(source_samples=385)
-BLOCKS = equalised(make_blocks(HEAD))
+BLOCKS = attacked(equalised(make_blocks(HEAD)))
 DATA = write_file(HEAD, BLOCKS, tags=TAGS, pictures=[PICTURE])
 SECONDS_PER_BLOCK = HEAD.frames_per_block * HEAD.hop / HEAD.rate
 

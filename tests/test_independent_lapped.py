@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from audio_files import tone, write
-from container_files import equalised, make_head, raw_layer, write_file
+from container_files import attacked, equalised, make_head, raw_layer, write_file
 from independent_lapped import Model, decode_channel, decode_file, read_model
 from independent_reader import Refused, read_file
 from small_models import SMALL_LAPPED
@@ -113,13 +113,14 @@ def make_file(
     codec: Codec,
     layout: list[list[int]],
     samples: int,
-    equalisers: bool = False,
+    corrected: bool = False,
     size: int = BLOCK,
     **changes: Any,
 ) -> Path:
     """Write a file of random codes; `layout` says how many layers each block, `size` frames, has of each channel.
 
-    No layers make it silent, COPY the same as channel 0. Some blocks of some channels have equalisers, if wanted.
+    No layers make it silent, COPY the same as channel 0. Some channels of some blocks have equalisers and attacks, if
+    wanted.
     """
     head = make_head_of(codec, channels=len(layout[0]), frames_per_block=size, **changes)
     rng, blocks = random.Random(4), []
@@ -129,7 +130,7 @@ def make_file(
         layers = [tuple(raw_layer(head, frames, rng) for _ in range(depth)) for depth in row]
         modes = [CODED if depth > 0 else SAME if depth == COPY else SILENT for depth in row]
         blocks.append(Block(number, frames, last, tuple(map(ChannelBlock, modes, layers))))
-    path.write_bytes(write_file(head, equalised(blocks) if equalisers else blocks, source_samples=samples))
+    path.write_bytes(write_file(head, attacked(equalised(blocks)) if corrected else blocks, source_samples=samples))
     return path
 
 
@@ -168,12 +169,12 @@ LAYOUTS = {
 
 @models("loud", "quiet")
 @pytest.mark.parametrize("transform", [0, 1])
-@pytest.mark.parametrize("equalisers", [False, True])
+@pytest.mark.parametrize("corrected", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_files(pair: Pair, tmp_path: Path, layout: list[list[int]], transform: int, equalisers: bool) -> None:
+def test_files(pair: Pair, tmp_path: Path, layout: list[list[int]], transform: int, corrected: bool) -> None:
     gains = tuple(700 - 400 * channel for channel in range(len(layout[0])))
     samples = (frames_of(layout) - 1) * pair.codec.facts.hop - 5
-    path = make_file(tmp_path / "a.dacz", pair.codec, layout, samples, equalisers, transform=transform, gains=gains)
+    path = make_file(tmp_path / "a.dacz", pair.codec, layout, samples, corrected, transform=transform, gains=gains)
     for layers in (None, 2):
         found, _ = dacfile.read(path, codec=pair.codec, codebooks=layers)
         expected = decode_independently(pair, path, layers or 64)
@@ -195,8 +196,8 @@ def test_equalisers_of_several_stretches(pair: Pair, tmp_path: Path, size: int) 
 
 
 @models("16k", "24k", "44k")
-def test_equalisers_of_bundled_models(pair: Pair, tmp_path: Path) -> None:
-    path = make_file(tmp_path / "a.dacz", pair.codec, [[2], [1], [2]], 20 * pair.codec.facts.hop, equalisers=True)
+def test_corrections_of_bundled_models(pair: Pair, tmp_path: Path) -> None:
+    path = make_file(tmp_path / "a.dacz", pair.codec, [[2], [1], [2]], 20 * pair.codec.facts.hop, corrected=True)
     plain = make_file(tmp_path / "plain.dacz", pair.codec, [[2], [1], [2]], 20 * pair.codec.facts.hop)
     expected = decode_independently(pair, path)
     assert error(expected, dacfile.read(path, codec=pair.codec)[0]) < TOLERANCE
@@ -204,10 +205,10 @@ def test_equalisers_of_bundled_models(pair: Pair, tmp_path: Path) -> None:
 
 
 @models("16k")
-@pytest.mark.parametrize("equalisers", [False, True])
-def test_a_part_of_a_file(pair: Pair, tmp_path: Path, equalisers: bool) -> None:
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_part_of_a_file(pair: Pair, tmp_path: Path, corrected: bool) -> None:
     layout, rate = [[3, 12], [2, 0], [3, 12], [12, 12], [4, 3], [5, 6], [7, 8]], pair.codec.rate
-    path = make_file(tmp_path / "a.dacz", pair.codec, layout, frames_of(layout) * 300, equalisers, transform=1)
+    path = make_file(tmp_path / "a.dacz", pair.codec, layout, frames_of(layout) * 300, corrected, transform=1)
     start, stop = 30 * 320 + 7, 45 * 320 + 9  # the first block is none of those that this needs
     found, _ = dacfile.read(path, start / rate, stop / rate, codec=pair.codec)
     assert error(decode_independently(pair, path)[start:stop], found) < TOLERANCE

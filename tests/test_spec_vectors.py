@@ -70,6 +70,8 @@ def test_both_readers_agree_on_everything_else(name: str) -> None:
         assert [block.frames for block in blocks] == other.frames
         levels = [[levels_of(channel.equaliser, block.frames) for channel in block.channels] for block in blocks]
         assert levels == [[channel.levels for channel in channels] for channels in other.blocks]
+        attacks = [[list(channel.attacks) for channel in block.channels] for block in blocks]
+        assert attacks == [[channel.attacks for channel in channels] for channels in other.blocks]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,23 @@ def test_vectors_have_equalisers(name: str, wanted: list[list[bool]]) -> None:
         assert [[bool(c.equaliser) for c in block.channels] for block in reader.blocks()] == wanted
 
 
+@pytest.mark.parametrize("name", ["good-attacks-some", "good-attacks-range"])
+def test_attacks_with_and_without_an_equaliser_are_vectors(name: str) -> None:
+    with Reader(FOLDER / f"{name}.dacz") as reader:
+        channels = [channel for block in reader.blocks() for channel in block.channels if channel.mode == CODED]
+    assert {(bool(c.attacks), bool(c.equaliser)) for c in channels} >= {(True, True), (True, False), (False, True)}
+
+
+def test_the_most_attacks_are_a_vector() -> None:
+    with Reader(FOLDER / "good-attacks-255.dacz") as reader:
+        first, last = reader.blocks()
+    assert len(first.channels[0].attacks) == 255
+    assert first.channels[0].attacks[-1].position == 16 * first.frames - 1
+    assert not last.channels[0].attacks
+
+
 def test_the_largest_block_is_a_vector() -> None:
-    with Reader(FOLDER / "good-equaliser.dacz") as reader:
+    with Reader(FOLDER / "good-attacks.dacz") as reader:
         first, *_ = reader.blocks()
         assert len(pack_block(first, reader.head)) == max_block_bytes(reader.head)
 

@@ -20,7 +20,7 @@ from container_files import (
     write_file,
 )
 
-from dacfile.container import CODED, Block, ChannelBlock, Layer, Reader, wire
+from dacfile.container import CODED, Attack, Block, ChannelBlock, Layer, Reader, wire
 from dacfile.container.block import pack_block
 
 Refusal = tuple[str, bytes, str, str]
@@ -287,6 +287,39 @@ def _equaliser() -> list[Refusal]:
     ]  # fmt: skip
 
 
+def _attacks() -> list[Refusal]:
+    head = make_head(channels=1, channel_mask=0)
+    (block,) = make_blocks(head, 1)
+    channel = replace(block.channels[0], attacks=(Attack(5, 40), Attack(16 * 17 - 1, 7)))
+    data = without_index(write_file(head, [replace(block, channels=(channel,))]))
+    payload = split(data)[1][1]
+    at, end = 12, 19  # of the count and behind the attacks
+
+    def changed(attacks: bytes) -> bytes:
+        return with_payload(wire.BLOCK, payload[:at] + attacks + payload[end:], data)
+
+    def of(*attacks: tuple[int, int]) -> bytes:
+        return changed(u8(len(attacks)) + b"".join(u16(position) + u8(depth) for position, depth in attacks))
+
+    return [
+        ("attacks-cut", with_payload(wire.BLOCK, payload[: end - 1], data), "StructureError",
+         "a table that ends within an attack"),
+        ("attacks-cut-before", with_payload(wire.BLOCK, payload[:at], data), "StructureError",
+         "a table that ends before the number of attacks"),
+        ("attacks-none", of(), "StructureError", "mode 5 without attacks"),
+        ("attacks-missing", patched(wire.BLOCK, at, u8(3), data), "StructureError", "one attack fewer than it says"),
+        ("attacks-many", of(*((16 * i, 9) for i in range(17)), (270, 9)), "StructureError",
+         "more attacks than frames"),
+        ("attacks-order", of((9, 40), (8, 40)), "StructureError", "attacks that are not in order"),
+        ("attacks-twice", of((9, 40), (9, 41)), "StructureError", "two attacks at one place"),
+        ("attacks-beyond", of((5, 40), (16 * 17, 7)), "StructureError", "an attack behind the block's last frame"),
+        ("attacks-depth-0", of((5, 0)), "StructureError", "an attack of no depth"),
+        ("attacks-unexpected", patched(wire.BLOCK, 8, u8(4), data), "StructureError",
+         "mode 4 with an equaliser of no bytes, and attacks"),
+        ("attacks-layers-0", patched(wire.BLOCK, 9, u8(0), data), "StructureError", "attacks, but no layers"),
+    ]  # fmt: skip
+
+
 def _large_equaliser() -> bytes:
     """Return a file of one block of two stretches, where there may be three, with an equaliser of 81 bytes."""
     head = make_head(channels=1, channel_mask=0, codebooks=1, frames_per_block=150)
@@ -298,7 +331,7 @@ def _large_equaliser() -> bytes:
 def bad_files(range_coded: bytes) -> list[Refusal]:
     """Return what is damaged or breaks a rule; `range_coded` is an intact mono file coded with a prior."""
     first = [*_not_ours(), *_cut(), *_damaged(), *_order(), *_head(), *_block(), *_others()]
-    return [*first, *_codes(range_coded), *_equaliser()]
+    return [*first, *_codes(range_coded), *_equaliser(), *_attacks()]
 
 
 def unsupported_files() -> list[Refusal]:
@@ -330,7 +363,7 @@ def unsupported_files() -> list[Refusal]:
         ("coder", patched(wire.HEAD, 44, u8(2)), unknown, "another coder"),
         ("block-flag", patched(wire.BLOCK, 6, u8(2)), unknown, "a reserved flag of a block"),
         ("block-reserved", patched(wire.BLOCK, 7, u8(1)), unknown, "the reserved byte of a block"),
-        ("mode", patched(wire.BLOCK, 8, u8(5)), unknown, "another mode of a channel"),
+        ("mode", patched(wire.BLOCK, 8, u8(6)), unknown, "another mode of a channel"),
         ("mode-3", with_payload(wire.BLOCK, before), unknown, "the equaliser of a whole block, of an early version"),
         ("critical-chunk", inserted(BLOCKS[1], b"Zzzz", b"unknown"), unknown, "an unknown critical chunk"),
         *((f"limit-{name}", data, "LimitError", note) for name, data, note in limits),

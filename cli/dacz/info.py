@@ -113,6 +113,7 @@ def _size_facts(report: FileReport) -> dict[str, Any]:
         "silent_channel_blocks": report.silent,
         "same_channel_blocks": report.same,
         "equalised_channel_blocks": report.equalised,
+        "attacks": report.attacks,
         "code_bytes": report.code_bytes,
         "saving": report.saving,
         "overhead_bytes": report.overhead_bytes,
@@ -209,7 +210,7 @@ def _blocks(report: FileReport) -> str:
     for count, word in zip((report.silent, report.same, report.equalised), words, strict=True):
         if count:
             text += f"; {plural(count, 'channel block')} {word}"
-    return text
+    return text + (f"; {plural(report.attacks, 'attack')}" if report.attacks else "")
 
 
 def _layer_rows(report: FileReport) -> list[tuple[str, ...]]:

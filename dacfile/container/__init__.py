@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .block import CODED, SAME, SILENT, Block, ChannelBlock, Layer
+from .block import CODED, SAME, SILENT, Attack, Block, ChannelBlock, Layer
 from .head import (
     CODER_RANGE,
     CODER_RAW,
@@ -32,6 +32,7 @@ __all__ = [
     "SUBTYPES",
     "TRANSFORM_MID_SIDE",
     "TRANSFORM_NONE",
+    "Attack",
     "Block",
     "ChannelBlock",
     "Gap",

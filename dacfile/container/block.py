@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 from dacfile.errors import StructureError, UnsupportedFeature
 
@@ -13,13 +14,17 @@ from .head import CODER_RAW, Head
 from .wire import U32_MAX
 
 SILENT, SAME, CODED = 0, 1, 2
-_EQUALISED = 4  # as stored: CODED, with an equaliser; 3 was another form of it, before version 1.0 was final
+# As stored: CODED with an equaliser; with attacks and perhaps one. 3 was another form, before version 1.0 was final.
+_EQUALISED, _ATTACKED = 4, 5
 STRETCH = 64  # frames that share the gains of an equaliser
 STRETCH_BYTES = 40  # of such gains, not range coded
+ATTACK_STEPS = 16  # places of an attack within a frame
+MOST_ATTACKS = 255  # in a channel of a block
 
 _FIXED = struct.Struct("<IHBB")  # sequence, frames, flags, reserved
 _LAYER = struct.Struct("<HI")  # length, codes_crc
 _SIZE = struct.Struct("<H")  # of an equaliser
+_ATTACK = struct.Struct("<HB")  # position, depth
 FIXED_BYTES = _FIXED.size
 _LAST = 0x01
 
@@ -34,16 +39,28 @@ class Layer:
     codes_crc: int
 
 
+class Attack(NamedTuple):
+    """An attack in a channel of a block, before which decoded samples are turned down (`dacfile.attacks`).
+
+    `position` counts sixteenths of a frame from the block's first one on, `depth` is in dB, 1..255.
+    """
+
+    position: int
+    depth: int
+
+
 @dataclass(frozen=True)
 class ChannelBlock:
     """One channel of a block: SILENT, SAME (as channel 0) or CODED with 1..K layers, coarse to fine.
 
-    A CODED one may have an equaliser (`dacfile.equaliser_code`), at most `raw_equaliser_bytes` long; else it is empty.
+    A CODED one may have an equaliser (`dacfile.equaliser_code`), at most `raw_equaliser_bytes` long, else it is empty;
+    and up to `most_attacks`, in their order.
     """
 
     mode: int
     layers: tuple[Layer, ...] = ()
     equaliser: bytes = b""
+    attacks: tuple[Attack, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,11 +83,17 @@ def raw_equaliser_bytes(frames: int) -> int:
     return count_stretches(frames) * STRETCH_BYTES
 
 
+def most_attacks(frames: int) -> int:
+    """Return how many attacks a channel of so many frames may have: one a frame, and no more than a byte counts."""
+    return min(frames, MOST_ATTACKS)
+
+
 def max_block_bytes(head: Head) -> int:
     """Return the largest BLOC payload that HEAD allows: what a reader has to be ready to hold."""
     layer = _LAYER.size + head.raw_layer_bytes(head.frames_per_block)
     equaliser = _SIZE.size + raw_equaliser_bytes(head.frames_per_block)
-    return FIXED_BYTES + head.channels * (2 + equaliser + head.codebooks * layer)
+    attacks = 1 + most_attacks(head.frames_per_block) * _ATTACK.size
+    return FIXED_BYTES + head.channels * (2 + equaliser + attacks + head.codebooks * layer)
 
 
 def min_block_bytes(head: Head) -> int:
@@ -93,17 +116,16 @@ def parse_block(payload: bytes, head: Head) -> Block:
     sequence, frames, flags, reserved = _FIXED.unpack_from(payload)
     if flags & ~_LAST or reserved:
         raise UnsupportedFeature(f"block {sequence} uses reserved bits: the file needs a newer version of this program")
-    modes, equalisers, tables, at = _parse_tables(payload, head, sequence, raw_equaliser_bytes(frames))
-    sizes = [size for size, _ in _coding_order(tables)]
-    if at + sum(sizes) != len(payload):
+    entries, at = _parse_tables(payload, head, sequence, frames)
+    tables = [[(index, layer) for layer in entry.layers] for index, entry in enumerate(entries)]
+    if at + sum(size for _, (size, _) in _coding_order(tables)) != len(payload):
         raise StructureError(f"block {sequence}: the lengths of its layers disagree with the length of the chunk")
-    channels: list[list[Layer]] = [[] for _ in tables]
-    for index, (size, crc) in _coding_order([[(c, entry) for entry in table] for c, table in enumerate(tables)]):
-        channels[index].append(Layer(payload[at : at + size], crc))
+    layers: list[list[Layer]] = [[] for _ in tables]
+    for index, (size, crc) in _coding_order(tables):
+        layers[index].append(Layer(payload[at : at + size], crc))
         at += size
-    parts = zip(modes, channels, equalisers, strict=True)
-    blocks = tuple(ChannelBlock(mode, tuple(layers), equaliser) for mode, layers, equaliser in parts)
-    block = Block(sequence, frames, bool(flags & _LAST), blocks)
+    channels = tuple(entry.channel(tuple(own)) for entry, own in zip(entries, layers, strict=True))
+    block = Block(sequence, frames, bool(flags & _LAST), channels)
     check_block(block, head)
     return block
 
@@ -123,6 +145,7 @@ def check_block(block: Block, head: Head) -> None:
     for index, channel in enumerate(block.channels):
         _check_channel(channel, index, head, raw, f"{name}, channel {index}")
         _check_equaliser(channel, raw_equaliser_bytes(block.frames), f"{name}, channel {index}")
+        _check_attacks(channel, block.frames, f"{name}, channel {index}")
 
 
 def _check_channel(channel: ChannelBlock, index: int, head: Head, raw: int, name: str) -> None:
@@ -146,52 +169,96 @@ def _check_equaliser(channel: ChannelBlock, raw: int, name: str) -> None:
         raise StructureError(f"{name}: an equaliser of {len(channel.equaliser)} bytes, where a raw one has {raw}")
 
 
+def _check_attacks(channel: ChannelBlock, frames: int, name: str) -> None:
+    if channel.attacks and channel.mode != CODED:
+        raise StructureError(f"{name}: attacks do not fit its mode")
+    if len(channel.attacks) > most_attacks(frames):
+        raise StructureError(f"{name}: {len(channel.attacks)} attacks in {frames} frames")
+    positions = [-1, *(attack.position for attack in channel.attacks), frames * ATTACK_STEPS]
+    if any(second <= first for first, second in pairwise(positions)):
+        raise StructureError(f"{name}: attacks that are not in order, or not in its frames")
+    if not all(1 <= attack.depth <= 255 for attack in channel.attacks):
+        raise StructureError(f"{name}: an attack of no depth, or beyond 255 dB")
+
+
 def _pack_table(channel: ChannelBlock) -> bytes:
     if channel.mode != CODED:
         return bytes((channel.mode,))
-    entries = (_LAYER.pack(len(layer.data), layer.codes_crc) for layer in channel.layers)
-    equaliser = channel.equaliser and _SIZE.pack(len(channel.equaliser)) + channel.equaliser
-    mode = _EQUALISED if equaliser else CODED
-    return b"".join((bytes((mode, len(channel.layers))), equaliser, *entries))
+    mode = _ATTACKED if channel.attacks else _EQUALISED if channel.equaliser else CODED
+    parts = [bytes((mode, len(channel.layers)))]
+    if mode != CODED:
+        parts += _SIZE.pack(len(channel.equaliser)), channel.equaliser
+    if mode == _ATTACKED:
+        parts += bytes((len(channel.attacks),)), *(_ATTACK.pack(*attack) for attack in channel.attacks)
+    return b"".join((*parts, *(_LAYER.pack(len(layer.data), layer.codes_crc) for layer in channel.layers)))
 
 
-def _parse_tables(
-    payload: bytes, head: Head, sequence: int, largest: int
-) -> tuple[list[int], list[bytes], list[list[tuple[int, int]]], int]:
-    """Return the modes, equalisers, and (length, codes_crc) of the layers of every channel, and where the layers start.
+@dataclass(frozen=True)
+class _Entry:
+    """What the table says of a channel: of layers their lengths and codes_crc."""
 
-    Everything is read by offset from bytes that are already here, so a wrong count allocates nothing. `largest` is the
-    length of a raw equaliser.
-    """
-    modes, equalisers, tables, at = [], [], [], FIXED_BYTES
+    mode: int
+    layers: tuple[tuple[int, int], ...] = ()
+    equaliser: bytes = b""
+    attacks: tuple[Attack, ...] = ()
+
+    def channel(self, layers: tuple[Layer, ...]) -> ChannelBlock:
+        return ChannelBlock(self.mode, layers, self.equaliser, self.attacks)
+
+
+def _parse_tables(payload: bytes, head: Head, sequence: int, frames: int) -> tuple[list[_Entry], int]:
+    """Return what the table says of every channel, and where the layers start."""
+    entries, at = [], FIXED_BYTES
     for index in range(head.channels):
-        mode = payload[at] if at < len(payload) else SILENT
-        stored = mode in (CODED, _EQUALISED)
-        count = payload[at + 1] if stored and at + 1 < len(payload) else 0
-        if stored and not 1 <= count <= head.codebooks:
-            raise StructureError(f"block {sequence}, channel {index}: {count} layers, not 1..{head.codebooks}")
-        at += 2 if stored else 1
-        equaliser = _parse_equaliser(payload, at, largest, sequence) if mode == _EQUALISED else b""
-        start = at + (_SIZE.size + len(equaliser) if equaliser else 0)
-        end = start + count * _LAYER.size
-        if end > len(payload):
-            raise StructureError(f"block {sequence}: its table of channels does not fit in the chunk")
-        if mode not in (SILENT, SAME, CODED, _EQUALISED):
-            raise UnsupportedFeature(f"block {sequence}, channel {index}: mode {mode} is unknown; update this program")
-        modes.append(CODED if stored else mode)
-        equalisers.append(equaliser)
-        tables.append([_LAYER.unpack_from(payload, start + k * _LAYER.size) for k in range(count)])
-        at = end
-    return modes, equalisers, tables, at
+        entry, at = _parse_entry(payload, at, head, frames, f"block {sequence}, channel {index}")
+        entries.append(entry)
+    return entries, at
 
 
-def _parse_equaliser(payload: bytes, at: int, largest: int, sequence: int) -> bytes:
-    """Return the equaliser whose length is stored at `at`; a wrong one would make the modes after it meaningless."""
+def _parse_entry(payload: bytes, at: int, head: Head, frames: int, name: str) -> tuple[_Entry, int]:
+    """Return what the table says of a channel, and where that ends.
+
+    Everything is read by offset from bytes that are already here, so a wrong count allocates nothing.
+    """
+    mode = payload[at] if at < len(payload) else SILENT
+    stored = mode in (CODED, _EQUALISED, _ATTACKED)
+    count = payload[at + 1] if stored and at + 1 < len(payload) else 0
+    if stored and not 1 <= count <= head.codebooks:
+        raise StructureError(f"{name}: {count} layers, not 1..{head.codebooks}")
+    at += 2 if stored else 1
+    equaliser, attacks = b"", tuple[Attack, ...]()
+    if mode in (_EQUALISED, _ATTACKED):
+        equaliser, at = _parse_equaliser(payload, at, int(mode == _EQUALISED), raw_equaliser_bytes(frames), name)
+    if mode == _ATTACKED:
+        attacks, at = _parse_attacks(payload, at, name)
+    end = at + count * _LAYER.size
+    if end > len(payload):
+        raise StructureError(f"{name}: the block's table does not fit in the chunk")
+    if not stored and mode not in (SILENT, SAME):
+        raise UnsupportedFeature(f"{name}: mode {mode} is unknown; update this program")
+    layers = tuple(_LAYER.iter_unpack(payload[at:end]))
+    return _Entry(CODED if stored else mode, layers, equaliser, attacks), end
+
+
+def _parse_equaliser(payload: bytes, at: int, least: int, most: int, name: str) -> tuple[bytes, int]:
+    """Return the equaliser whose length, `least` to `most`, is stored at `at`, and where it ends.
+
+    A wrong length would make the modes after it meaningless.
+    """
     start = at + _SIZE.size
     size = int.from_bytes(payload[at:start], "little")
-    if not 1 <= size <= min(largest, len(payload) - start):
-        raise StructureError(f"block {sequence}: an equaliser of {size} bytes does not fit its frames or the chunk")
-    return payload[start : start + size]
+    if not least <= size <= min(most, len(payload) - start):
+        raise StructureError(f"{name}: an equaliser of {size} bytes does not fit its frames or the chunk")
+    return payload[start : start + size], start + size
+
+
+def _parse_attacks(payload: bytes, at: int, name: str) -> tuple[tuple[Attack, ...], int]:
+    """Return the attacks whose number is stored at `at`, and where they end."""
+    count, start = payload[at] if at < len(payload) else 0, at + 1
+    end = start + count * _ATTACK.size
+    if not count or end > len(payload):
+        raise StructureError(f"{name}: {count} attacks do not fit its mode or the chunk")
+    return tuple(Attack(*numbers) for numbers in _ATTACK.iter_unpack(payload[start:end])), end
 
 
 def _coding_order(channels: Sequence[Sequence[_T]]) -> Iterator[_T]:
