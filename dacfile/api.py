@@ -51,8 +51,9 @@ def compress(
     1 being the weight of an ideal quantiser at high rate (`dacfile.model.rdo`); 0 takes the nearest codes, None the
     weight that the prior names. `refine` is in how many passes codes are improved: better sound, about the same size,
     slower; a single one is learned where the model has it (`dacfile.model.look`), more of them search
-    (`dacfile.model.refine`). `equalise` gives blocks gains that correct levels, where the model can have them
-    (`dacfile.equaliser`). `codec` (as `load_codec` returns it) replaces model, device, precision, rdo and refine.
+    (`dacfile.model.refine`). `equalise` gives blocks gains that correct levels, and attacks before which samples are
+    turned down, where the model can have them (`dacfile.equaliser`, `dacfile.attacks`). `codec` (as `load_codec`
+    returns it) replaces model, device, precision, rdo and refine.
     The output is complete or absent. Raises DaczError, of which OutputExists when it is there already and `overwrite`
     is false, UsageError when it is the source itself, and OSError.
     """
@@ -138,8 +139,8 @@ def write(
     `samples` per channel at `rate` Hz are what the file shall decode to, by default all that the codes give at the
     model's rate. `gains_db` and `mid_side` say what was done to the channels before they were encoded, and will be
     undone. 65,535 stands for layers that are left out, and for silent channels, in whole blocks of about 20 s. Blocks
-    have no equalisers: finding them takes the sound (`compress`), and a copy of a file's codes is without. Raises
-    UsageError for codes that are not this codec's or have another length, otherwise as `compress`.
+    have no equalisers and attacks: finding them takes the sound (`compress`), and a copy of a file's codes is without.
+    Raises UsageError for codes that are not this codec's or have another length, otherwise as `compress`.
     """
     from dacfile.tokens import Origin, write_codes
 

@@ -43,7 +43,7 @@ class CompressOptions:
 
     `codebooks` caps the layers of every channel; `bitrate` (nominal kbit/s of all channels together) picks the cap;
     `stereo` is "auto", "lr" or "ms" and matters for two channels only; `block_seconds` is the length of a block;
-    `equalise` gives blocks equalisers (`dacfile.equaliser`) where the model can have them.
+    `equalise` gives blocks equalisers and attacks (`dacfile.equaliser`, `dacfile.attacks`) where models have them.
     Raises UsageError for an unknown `stereo`, or when both `codebooks` and `bitrate` are given.
     """
 

@@ -104,9 +104,9 @@ class DaczFile:
         """Return the codes of the frames that hold [start, stop) seconds, uint16 [channels, codebooks, frames].
 
         With mid/side the first two channels are mid and side. 65,535 stands where nothing is stored: a layer that was
-        left out, or a silent channel; a channel that equals channel 0 has its codes. Gains and equalisers, with which
-        `read` decodes, are no part of the codes. Raises UsageError for times or a number of codebooks that make no
-        sense, EntropyMismatch, PriorNotFound.
+        left out, or a silent channel; a channel that equals channel 0 has its codes. Gains, equalisers and attacks,
+        with which `read` decodes, are no part of the codes. Raises UsageError for times or a number of codebooks that
+        make no sense, EntropyMismatch, PriorNotFound.
         """
         from dacfile.installed import prior_of
 

@@ -60,7 +60,8 @@ Refine = Annotated[
     ),
 ]
 NoEqualiser = Annotated[
-    bool, typer.Option("--no-equaliser", help="Leave out the gains that correct levels: worse sound, a little faster.")
+    bool,
+    typer.Option("--no-equaliser", help="Leave out what corrects levels, and attacks: worse sound, a little faster."),
 ]
 Check = Annotated[
     bool,

@@ -59,7 +59,7 @@ class Facts:
 
     @property
     def equalises(self) -> bool:
-        """Whether blocks may have equalisers (`dacfile.equaliser`)."""
+        """Whether blocks may have equalisers and attacks (`dacfile.equaliser`, `dacfile.attacks`)."""
         return self.architecture == "lapped"
 
     @property
