@@ -43,14 +43,17 @@ class Attacks:
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
         """Return the next samples float32 [n, C], those before attacks turned down."""
-        low, self._position = self._position, self._position + len(samples)
-        if not self._known:
+        low, high = self._position, self._position + len(samples)
+        now = [known for known in self._known if known[0] - len(self._curve) < high]
+        self._position, self._known = high, [known for known in self._known if known[0] > high]
+        if not now:
             return samples
         fall = np.zeros(samples.shape)  # dB
-        for sample, channel, depth in self._known:
+        for sample, channel, depth in now:
             first = sample - len(self._curve)
             part = slice(max(first - low, 0), max(sample - low, 0))
             share = self._curve[max(low - first, 0) :][: len(fall[part])]
             fall[part, channel] = np.maximum(fall[part, channel], depth * share)
-        self._known = [known for known in self._known if known[0] > self._position]
-        return samples * (10 ** (fall / -20)).astype(np.float32)
+        lowered, places = samples.copy(), np.nonzero(fall)  # powers of so few take no time
+        lowered[places] *= (10 ** (fall[places] / -20)).astype(np.float32)
+        return lowered
