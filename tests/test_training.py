@@ -152,17 +152,8 @@ def test_levels_count_where_the_sound_is() -> None:
     scales = ReconstructionLoss(16000)
     equal, softer, bare = (float(level_loss(scales, x, tone + noise)) for x in (tone + noise, 0.1 * tone + noise, tone))
     assert equal == 0
-    assert softer == pytest.approx(2, abs=0.2)  # a decade, in each of two windows
-    assert bare < 0.4
-
-
-def test_clicks_are_to_be_loud_in_their_time() -> None:
-    """The same energy 10 ms later is no change under the long window, and one under the short window."""
-    scales, clicks = ReconstructionLoss(16000), torch.zeros(2, 16000)
-    clicks[0, 8000], clicks[1, 8160] = 0.5, 0.5
-    assert float(level_loss(scales, clicks[1:], clicks[:1])) > 10 * float(
-        level_loss(scales, clicks[:1], 0.8 * clicks[:1])
-    )
+    assert softer == pytest.approx(1, abs=0.1)
+    assert bare < 0.2
 
 
 def test_short_time_spectra_are_those_of_torch() -> None:

@@ -49,7 +49,7 @@ RIDGE = 1e-2  # pulls gains to 0 dB where nothing is known
 STEPS = 2  # of Newton's method: with more gains are no better
 # What a dB of SI-SDR is worth, in mel distance, to the same models: chosen so that equalisers leave the mean SI-SDR of
 # the bundled ones about as it is.
-PRICE, WIDE_PRICE = 0.08, 0.17
+PRICE, WIDE_PRICE = 0.08, 0.19
 SMALLEST_ERROR = 1e-3  # of the wanted power: beyond 30 dB nothing is worth more
 TINY = 1e-12
 LARGEST_GAIN = 2.0  # nepers, at which costs are still bent as they are
