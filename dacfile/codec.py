@@ -174,10 +174,17 @@ class Codec:
         windows, frames = self._signed(codes), codes.shape[-1]
         return self._in_batches(self.network.decode, windows, frames, first_frames, channels, *others)
 
-    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+    def preview_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return about what `decode_windows` does, perhaps sooner: what the encoder listens to."""
+        others = () if gains is None else (torch.from_numpy(gains),)
         windows, frames = self._signed(codes), codes.shape[-1]
-        return self._in_batches(self.network.preview, windows, frames, first_frames, channels)
+        return self._in_batches(self.network.preview, windows, frames, first_frames, channels, *others)
 
     def _signed(self, codes: np.ndarray) -> Tensor:
         """Return codes uint16 as the network takes them: int64, -1 where ABSENT. Raises UsageError."""

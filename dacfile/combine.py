@@ -126,13 +126,30 @@ class SharedCodec:
         gains: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return samples float32 [B, L * hop - tail] of codes uint16 [B, n, L]; ABSENT codes add nothing."""
-        if gains is None:
-            return self._decode(codes.shape[1:], (codes, first_frames, channels))
-        return self._decode((*codes.shape[1:], "gains"), (codes, first_frames, channels, gains))
+        return _combined(self._decode, codes, first_frames, channels, gains)
 
-    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
+    def preview_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return about what decoding does, float32 [B, L * hop - tail] for codes uint16 [B, n, L]."""
-        return self._preview(codes.shape[1:], (codes, first_frames, channels))
+        return _combined(self._preview, codes, first_frames, channels, gains)
+
+
+def _combined(
+    combiner: Combiner[_Windows, np.ndarray],
+    codes: np.ndarray,
+    first_frames: Sequence[int],
+    channels: Sequence[int],
+    gains: np.ndarray | None,
+) -> np.ndarray:
+    """Decode windows with others of their shape; those with gains by themselves."""
+    if gains is None:
+        return combiner(codes.shape[1:], (codes, first_frames, channels))
+    return combiner((*codes.shape[1:], "gains"), (codes, first_frames, channels, gains))
 
 
 def _in_one_call(call: Callable[..., np.ndarray], inputs: list[_Windows]) -> list[np.ndarray]:

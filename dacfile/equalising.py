@@ -18,7 +18,7 @@ from dacfile.container import Attack
 from dacfile.container.block import STRETCH
 from dacfile.equaliser import gains
 from dacfile.equaliser_code import FLAT, POINTS, pack
-from dacfile.stream import WindowCodec
+from dacfile.stream import WindowPreview
 from dacfile.windows import ABSENT
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Equalising:
     `channels` are the numbers of the coded channels, SIDE among them.
     """
 
-    def __init__(self, codec: WindowCodec, channels: Sequence[int]) -> None:
+    def __init__(self, codec: WindowPreview, channels: Sequence[int]) -> None:
         self._codec, self._channels = codec, channels
         self._parts: list[np.ndarray] = []
         self._first = 0  # sample of the file that the parts begin with
@@ -71,7 +71,7 @@ class Equalising:
         """Return the correction of a channel, from its samples [n x hop] and its codes."""
         hop, long_enough = part.facts.hop, part.frames >= STRETCH and STRETCH * part.facts.hop >= SHORTEST
         levels = self._levels(original, part, place) if long_enough else np.full((1, POINTS), FLAT, np.uint8)
-        return Correction(pack(levels), find_attacks(original, hop, partial(part.equalised, levels)))
+        return Correction(pack(levels), find_attacks(original, hop, partial(part.around, levels)))
 
     def _levels(self, original: np.ndarray, part: _Part, place: int) -> np.ndarray:
         """Return the levels uint8 [S, POINTS] of a channel's stretches, from its samples [n x hop] and its codes."""
@@ -91,36 +91,39 @@ class Equalising:
 class _Part:
     """One channel of a block: its codes uint16 [K, n], the number of its first frame, and its own number."""
 
-    def __init__(self, codec: WindowCodec, codes: np.ndarray, first_frame: int, channel: int) -> None:
+    def __init__(self, codec: WindowPreview, codes: np.ndarray, first_frame: int, channel: int) -> None:
         self.facts, self.frames = codec.facts, codes.shape[-1]
         self._codec, self._codes, self._first, self._channel = codec, codes, first_frame, channel
 
-    def decoded(self, starts: Sequence[int], frames: int) -> np.ndarray:
-        """Return about the samples [pieces, frames x hop] of so many frames from each of `starts` on, in the block."""
-        return self._inner(self._codec.preview_windows(*self._windows(starts, frames)))
+    def decoded(self, starts: Sequence[int], frames: int, levels: np.ndarray | None = None) -> np.ndarray:
+        """Return the samples [pieces, frames x hop] of so many frames from each of `starts` on, within the block.
 
-    def equalised(self, levels: np.ndarray, starts: Sequence[int], frames: int) -> np.ndarray:
-        """Return the samples [pieces, frames x hop], as `decoded` does, with levels uint8 [S, POINTS]."""
-        by_frame = np.repeat(levels, STRETCH, 0)[: self.frames]
-        around = np.pad(gains(by_frame), ((EDGE, EDGE + frames), (0, 0)))
-        pieces = np.stack([around[start : start + frames + 2 * EDGE] for start in starts])
-        return self._inner(self._codec.decode_windows(*self._windows(starts, frames), pieces))
-
-    def _windows(self, starts: Sequence[int], frames: int) -> tuple[np.ndarray, list[int], list[int]]:
-        """Return codes, first frames and channels of so many frames from each of `starts` on and EDGE around them."""
+        `levels` uint8 [S, POINTS] are those of an equaliser.
+        """
         around = np.pad(self._codes, ((0, 0), (EDGE, EDGE + frames)), constant_values=ABSENT)
         windows = np.stack([around[:, start : start + frames + 2 * EDGE] for start in starts])
-        return windows, [self._first + start - EDGE for start in starts], [self._channel] * len(starts)
+        firsts = [self._first + start - EDGE for start in starts]
+        others = () if levels is None else (self._gains(levels, starts, frames),)
+        samples = self._codec.preview_windows(windows, firsts, [self._channel] * len(starts), *others)
+        return samples[:, EDGE * self.facts.hop : (EDGE + frames) * self.facts.hop]
 
-    def _inner(self, samples: np.ndarray) -> np.ndarray:
-        """Return samples without those of EDGE frames on each side."""
-        return samples[:, EDGE * self.facts.hop : samples.shape[1] + self.facts.tail - EDGE * self.facts.hop]
+    def _gains(self, levels: np.ndarray, starts: Sequence[int], frames: int) -> np.ndarray:
+        """Return the gains of the frames that `decoded` decodes, float32 [pieces, frames + 2 EDGE, POINTS]."""
+        of_frames = gains(np.repeat(levels, STRETCH, 0)[: self.frames])
+        around = np.pad(of_frames, ((EDGE, EDGE + frames), (0, 0)))
+        return np.stack([around[start : start + frames + 2 * EDGE] for start in starts])
 
-    def whole(self) -> np.ndarray:
+    def whole(self, levels: np.ndarray | None = None) -> np.ndarray:
         """Return the samples [n x hop] of all frames."""
         count = -(-self.frames // (LONGEST - 2 * EDGE))
         size = -(-self.frames // count)
-        return self.decoded(range(0, count * size, size), size).reshape(-1)[: self.frames * self.facts.hop]
+        return self.decoded(range(0, count * size, size), size, levels).reshape(-1)[: self.frames * self.facts.hop]
+
+    def around(self, levels: np.ndarray, starts: Sequence[int], frames: int) -> np.ndarray:
+        """Return what `decoded` does: from all of the block, where so many pieces have more frames than that."""
+        if len(starts) * (frames + 2 * EDGE) <= self.frames:
+            return self.decoded(starts, frames, levels)
+        return _pieces(self.whole(levels), starts, self.facts.hop, frames)
 
     def compared(self, original: np.ndarray, starts: Sequence[int], apart: bool) -> Statistics:
         """Return the statistics of the stretches that begin with these frames, from what was coded, [n x hop].
@@ -144,6 +147,6 @@ def stretch_starts(frames: int) -> list[int]:
     return [min(start, frames - STRETCH) for start in range(0, frames, STRETCH)]
 
 
-def _pieces(samples: np.ndarray, starts: Sequence[int], hop: int) -> np.ndarray:
-    """Return the samples [S, STRETCH x hop] from each of these frames on."""
-    return np.stack([samples[start * hop : (start + STRETCH) * hop] for start in starts])
+def _pieces(samples: np.ndarray, starts: Sequence[int], hop: int, frames: int = STRETCH) -> np.ndarray:
+    """Return the samples [S, frames x hop] from each of these frames on."""
+    return np.stack([samples[start * hop : (start + frames) * hop] for start in starts])

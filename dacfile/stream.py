@@ -41,8 +41,17 @@ class WindowDecoder(Windowed, Protocol):
 class WindowPreview(Windowed, Protocol):
     """What decodes windows for an encoder to listen to."""
 
-    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
-        """Return about what decoding does, float32 [B, L * hop - tail] for codes uint16 [B, n, L]."""
+    def preview_windows(
+        self,
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return about what decoding does, float32 [B, L * hop - tail] for codes uint16 [B, n, L], perhaps with gains.
+
+        Gains float32 [B, L, POINTS] are those of equalisers (`dacfile.equaliser`), for models that have them.
+        """
 
 
 class WindowCodec(WindowEncoder, WindowPreview, Protocol):

@@ -44,9 +44,9 @@ class Model(nn.Module):
         choose the noise of `lapped`. Models that have equalisers (`Facts.equalises`) take their gains as well.
         """
 
-    def preview(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+    def preview(self, codes: Tensor, first_frame: Tensor, channel: Tensor, *gains: Tensor) -> Tensor:
         """Return about what `decode` does, perhaps sooner: what an encoder listens to."""
-        return self.decode(codes, first_frame, channel)
+        return self.decode(codes, first_frame, channel, *gains)
 
 
 def build(config: Config) -> Model:

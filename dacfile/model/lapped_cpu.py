@@ -233,8 +233,8 @@ class FastLapped(Model):
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
         return self.decoder(self.quantizer.decode(codes), noise, gains)
 
-    def preview(self, codes: Tensor, first_frame: Tensor, channel: Tensor) -> Tensor:
+    def preview(self, codes: Tensor, first_frame: Tensor, channel: Tensor, *gains: Tensor) -> Tensor:
         """Return about what `decode` does, and sooner where the processor has bfloat16."""
         noise = self.decoder.noise_at(first_frame, channel, codes.shape[-1])
         decoder = self._rounded_decoder() if products_cpu.is_rounding_faster() else self.decoder
-        return decoder(self.quantizer.decode(codes), noise)
+        return decoder(self.quantizer.decode(codes), noise, *gains)
