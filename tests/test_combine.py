@@ -159,6 +159,24 @@ def test_windows_of_all_threads_are_those_of_each_alone():
         assert np.array_equal(preview, codec.preview_windows(found, *place))
 
 
+def test_gains_come_with_their_windows():
+    class WithGains(StubCodec):
+        def decode_windows(self, codes, first_frames, channels, gains=None):
+            samples = super().decode_windows(codes, first_frames, channels)
+            return samples if gains is None else samples * gains[:, :1, 0]
+
+        preview_windows = decode_windows
+
+    codec, rng = WithGains(), np.random.default_rng(0)
+    shared = SharedCodec(codec)
+    codes = rng.integers(0, 64, (THREADS, 2, 3, 40)).astype(np.uint16)
+    gains = [rng.normal(1, 0.5, (2, 40, 4)).astype(np.float32) if number % 2 else None for number in range(THREADS)]
+    for shared_call in (shared.decode_windows, shared.preview_windows):
+        found = together(lambda number, call=shared_call: call(codes[number], [0, 0], [0, 1], gains[number]))
+        for got, own, gain in zip(found, codes, gains, strict=True):
+            assert np.array_equal(got, codec.decode_windows(own, [0, 0], [0, 1], gain))
+
+
 @pytest.mark.parametrize("few", [0, 8])
 def test_blocks_of_all_threads_are_decoded_as_alone(few):
     rng = np.random.default_rng(1)

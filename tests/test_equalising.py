@@ -18,7 +18,7 @@ from dacfile.decoder import Decoder
 from dacfile.decompressor import DecompressOptions, decompress_file
 from dacfile.equaliser import gains, interpolation
 from dacfile.equaliser_code import FLAT, POINTS, bits, pack, unpack
-from dacfile.equalising import EDGE, SHORTEST, STRETCH, Equalising, stretch_starts
+from dacfile.equalising import EDGE, SHORTEST, STRETCH, Equalising, _Part, stretch_starts
 from dacfile.model import equalise
 from dacfile.model.equalise import WIDE_WINDOW, choose_levels, find_levels, gather, solve, steady_levels
 from dacfile.model.facts import SIDE
@@ -312,6 +312,19 @@ def test_a_preview_is_about_what_decodes(codec):
     codes = codec.encode(music(3)[:, :1])[None, 0]
     decoded, preview = codec.decode_windows(codes, [5], [1]), codec.preview_windows(codes, [5], [1])
     assert np.square(preview - decoded).sum() < 4e-4 * np.square(decoded).sum()  # 34 dB
+
+
+def test_pieces_of_a_whole_block_are_those_decoded_apart(codec):
+    codes = codec.encode(music(4)[:, :1])[0]
+    part, rng = _Part(codec, codes, 0, 0), np.random.default_rng(3)
+    levels = rng.integers(4, 13, (len(stretch_starts(codes.shape[1])), POINTS)).astype(np.uint8)
+    few, many = [63, 150], list(range(0, 300, 3))
+    apart, whole = part.around(levels, few, 3), part.around(levels, many, 3)
+    plain = part.decoded(few, 3)
+    for row, start in enumerate(few):
+        energy = np.square(apart[row]).sum()
+        assert np.square(whole[many.index(start)] - apart[row]).sum() < 0.01 * energy
+        assert np.square(plain[row] - apart[row]).sum() > 0.03 * energy
 
 
 def test_readings_of_one_decoder_do_not_disturb_each_other(codec):
