@@ -170,9 +170,7 @@ class Codec:
         Gains float32 [B, L, POINTS] in nepers are those of equalisers (`dacfile.equaliser`). Raises UsageError when a
         code is not below the codebook size.
         """
-        others = () if gains is None else (torch.from_numpy(gains),)
-        windows, frames = self._signed(codes), codes.shape[-1]
-        return self._in_batches(self.network.decode, windows, frames, first_frames, channels, *others)
+        return self._decoded(self.network.decode, codes, first_frames, channels, gains)
 
     def preview_windows(
         self,
@@ -182,9 +180,19 @@ class Codec:
         gains: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return about what `decode_windows` does, perhaps sooner: what the encoder listens to."""
+        return self._decoded(self.network.preview, codes, first_frames, channels, gains)
+
+    def _decoded(
+        self,
+        network: Callable[..., Tensor],
+        codes: np.ndarray,
+        first_frames: Sequence[int],
+        channels: Sequence[int],
+        gains: np.ndarray | None,
+    ) -> np.ndarray:
         others = () if gains is None else (torch.from_numpy(gains),)
         windows, frames = self._signed(codes), codes.shape[-1]
-        return self._in_batches(self.network.preview, windows, frames, first_frames, channels, *others)
+        return self._in_batches(network, windows, frames, first_frames, channels, *others)
 
     def _signed(self, codes: np.ndarray) -> Tensor:
         """Return codes uint16 as the network takes them: int64, -1 where ABSENT. Raises UsageError."""
