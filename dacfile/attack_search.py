@@ -8,6 +8,7 @@ it is worth its bytes if they come nearer by so much.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,7 +34,6 @@ def find_attacks(original: np.ndarray, hop: int, decode: Decode) -> tuple[Attack
     `decode` gives what has become of some frames of it. Attacks whose hops before them begin in another block are
     passed over.
     """
-    frames = len(original) // hop
     if hop < ATTACK_STEPS:
         return ()
     levels = _powers(original[None], hop)[0]
@@ -49,7 +49,7 @@ def find_attacks(original: np.ndarray, hop: int, decode: Decode) -> tuple[Attack
             depth, gain = best_depth(levels[place - REACHED : place + AFTER], powers[start : start + REACHED], hop)
             if gain > WORTH:
                 found.append((gain, Attack(int(place), depth)))
-    return _apart(found, most_attacks(frames))
+    return _apart(found, most_attacks(len(original) // hop))
 
 
 def candidates(powers: np.ndarray) -> np.ndarray:
@@ -72,11 +72,16 @@ def best_depth(original: np.ndarray, decoded: np.ndarray, hop: int) -> tuple[int
     """
     floor = original[REACHED:].mean() * 10 ** (FAINTEST_DB / 10) + SMALLEST
     wanted = 10 * np.log10(original[:REACHED] + floor)
-    share = curve(hop)[_edges(REACH * hop, hop)[:-1] + hop // ATTACK_STEPS // 2]
-    lowered = decoded * 10 ** (-np.outer(np.append(0, DEPTHS), share) / 10)
-    errors = np.abs(10 * np.log10(lowered + floor) - wanted).sum(-1)
+    errors = np.abs(10 * np.log10(decoded * _factors(hop) + floor) - wanted).sum(-1)
     best = int(errors.argmin())
     return (int(DEPTHS[best - 1]), float(errors[0] - errors[best])) if best else (0, 0.0)
+
+
+@lru_cache(maxsize=16)
+def _factors(hop: int) -> np.ndarray:
+    """Return what no attack, and one of each depth, makes of the powers before it, float64 [1 + depths, REACHED]."""
+    share = curve(hop)[_edges(REACH * hop, hop)[:-1] + hop // ATTACK_STEPS // 2]
+    return np.asarray(10 ** (-np.outer(np.append(0, DEPTHS), share) / 10))
 
 
 def _apart(found: Sequence[tuple[float, Attack]], most: int) -> tuple[Attack, ...]:

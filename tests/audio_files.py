@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ def write(path: Path, samples: np.ndarray, rate: int = 8000, container: str = "W
         for start in range(0, len(samples), 4096):
             file.write(samples[start : start + 4096])
     return path
+
+
+def wav(samples: np.ndarray, rate: int) -> io.BytesIO:
+    """Return a WAV file of float samples in memory."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    file.seek(0)
+    return file
 
 
 def read(source: object) -> tuple[np.ndarray, int]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -100,30 +101,36 @@ def equaliser(seed: int, frames: int) -> bytes:
 
 def equalised(blocks: list[Block]) -> list[Block]:
     """Return the blocks with random equalisers in their coded channels, but not in all of them."""
-    out = []
-    for block in blocks:
-        channels = list(block.channels)
-        for index, channel in enumerate(channels):
-            if channel.mode == CODED and (block.sequence + index) % 3 != 2:
-                data = equaliser(101 * block.sequence + index, block.frames)
-                channels[index] = replace(channel, equaliser=data)
-        out.append(replace(block, channels=tuple(channels)))
-    return out
+
+    def change(block: Block, index: int, channel: ChannelBlock) -> ChannelBlock:
+        if (block.sequence + index) % 3 == 2:
+            return channel
+        return replace(channel, equaliser=equaliser(101 * block.sequence + index, block.frames))
+
+    return changed_channels(blocks, change)
 
 
 def attacked(blocks: list[Block]) -> list[Block]:
     """Return the blocks with random attacks in coded channels, but not in all of them; some are close together."""
-    out = []
-    for block in blocks:
-        channels = list(block.channels)
-        for index, channel in enumerate(channels):
-            if channel.mode == CODED and (block.sequence + 2 * index) % 4 != 1:
-                rng = random.Random(103 * block.sequence + index)
-                positions = sorted({0, *rng.sample(range(16 * block.frames), min(block.frames - 1, 3))})
-                attacks = tuple(Attack(position, rng.randint(1, 60)) for position in positions)
-                channels[index] = replace(channel, attacks=attacks)
-        out.append(replace(block, channels=tuple(channels)))
-    return out
+
+    def change(block: Block, index: int, channel: ChannelBlock) -> ChannelBlock:
+        if (block.sequence + 2 * index) % 4 == 1:
+            return channel
+        rng = random.Random(103 * block.sequence + index)
+        positions = sorted({0, *rng.sample(range(16 * block.frames), min(block.frames - 1, 3))})
+        return replace(channel, attacks=tuple(Attack(position, rng.randint(1, 60)) for position in positions))
+
+    return changed_channels(blocks, change)
+
+
+def changed_channels(blocks: list[Block], change: Callable[[Block, int, ChannelBlock], ChannelBlock]) -> list[Block]:
+    """Return the blocks with what `change` makes of their coded channels, by block and number."""
+
+    def changed(block: Block) -> Block:
+        numbered = enumerate(block.channels)
+        return replace(block, channels=tuple(change(block, i, c) if c.mode == CODED else c for i, c in numbered))
+
+    return [changed(block) for block in blocks]
 
 
 def make_blocks(head: Head, count: int = 3, last_frames: int = 17) -> list[Block]:

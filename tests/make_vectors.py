@@ -253,8 +253,8 @@ def most_attacks() -> bytes:
 
 def with_attacks(data: bytes) -> bytes:
     """Return a file with attacks and equalisers in some blocks of its coded channels, both in some."""
-    with Reader(io.BytesIO(data)) as reader:
-        return write_file(reader.head, attacked(equalised(list(reader.blocks()))))
+    with Reader(io.BytesIO(with_equalisers(data))) as reader:
+        return write_file(reader.head, attacked(list(reader.blocks())))
 
 
 def of(**changes: object) -> bytes:

@@ -67,11 +67,5 @@ class StubCodec:
         flat = samples.reshape(len(codes), -1)[:, : facts.decoded(codes.shape[2])]
         return (flat / 65536).astype(np.float32)
 
-    def preview_windows(
-        self,
-        codes: np.ndarray,
-        first_frames: Sequence[int],
-        channels: Sequence[int],
-        gains: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def preview_windows(self, codes: np.ndarray, first_frames: Sequence[int], channels: Sequence[int]) -> np.ndarray:
         return self.decode_windows(codes, first_frames, channels)

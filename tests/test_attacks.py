@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+from audio_files import wav
 from container_files import make_blocks, make_head, write_file
 from stub_codec import StubCodec
 
@@ -204,10 +204,8 @@ def castanets(seconds: float = 3.0) -> tuple[np.ndarray, list[int]]:
 
 
 def coded(codec: Codec, samples: np.ndarray, **options: object) -> bytes:
-    source, target = io.BytesIO(), io.BytesIO()
-    soundfile.write(source, samples, RATE, format="WAV", subtype="FLOAT")
-    source.seek(0)
-    compress_file(source, target, codec, None, CompressOptions(**options))  # type: ignore[arg-type]
+    target = io.BytesIO()
+    compress_file(wav(samples, RATE), target, codec, None, CompressOptions(**options))  # type: ignore[arg-type]
     return target.getvalue()
 
 

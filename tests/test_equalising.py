@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from audio_files import wav
 from stub_codec import StubCodec
 
 from dacfile.codec import Codec, load_codec
@@ -197,10 +198,8 @@ def codec() -> Codec:
 
 
 def packed(codec, samples: np.ndarray, **options: object) -> bytes:
-    source, target = io.BytesIO(), io.BytesIO()
-    soundfile.write(source, samples, RATE, format="WAV", subtype="FLOAT")
-    source.seek(0)
-    compress_file(source, target, codec, None, CompressOptions(**options))
+    target = io.BytesIO()
+    compress_file(wav(samples, RATE), target, codec, None, CompressOptions(**options))
     return target.getvalue()
 
 

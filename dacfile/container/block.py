@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -116,15 +116,14 @@ def parse_block(payload: bytes, head: Head) -> Block:
     sequence, frames, flags, reserved = _FIXED.unpack_from(payload)
     if flags & ~_LAST or reserved:
         raise UnsupportedFeature(f"block {sequence} uses reserved bits: the file needs a newer version of this program")
-    entries, at = _parse_tables(payload, head, sequence, frames)
-    tables = [[(index, layer) for layer in entry.layers] for index, entry in enumerate(entries)]
-    if at + sum(size for _, (size, _) in _coding_order(tables)) != len(payload):
+    bare, tables, at = _parse_tables(payload, head, sequence, frames)
+    if at + sum(size for size, _ in _coding_order(tables)) != len(payload):
         raise StructureError(f"block {sequence}: the lengths of its layers disagree with the length of the chunk")
     layers: list[list[Layer]] = [[] for _ in tables]
-    for index, (size, crc) in _coding_order(tables):
+    for index, (size, crc) in _coding_order([[(c, entry) for entry in table] for c, table in enumerate(tables)]):
         layers[index].append(Layer(payload[at : at + size], crc))
         at += size
-    channels = tuple(entry.channel(tuple(own)) for entry, own in zip(entries, layers, strict=True))
+    channels = tuple(replace(channel, layers=tuple(own)) for channel, own in zip(bare, layers, strict=True))
     block = Block(sequence, frames, bool(flags & _LAST), channels)
     check_block(block, head)
     return block
@@ -193,30 +192,22 @@ def _pack_table(channel: ChannelBlock) -> bytes:
     return b"".join((*parts, *(_LAYER.pack(len(layer.data), layer.codes_crc) for layer in channel.layers)))
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """What the table says of a channel: of layers their lengths and codes_crc."""
-
-    mode: int
-    layers: tuple[tuple[int, int], ...] = ()
-    equaliser: bytes = b""
-    attacks: tuple[Attack, ...] = ()
-
-    def channel(self, layers: tuple[Layer, ...]) -> ChannelBlock:
-        return ChannelBlock(self.mode, layers, self.equaliser, self.attacks)
-
-
-def _parse_tables(payload: bytes, head: Head, sequence: int, frames: int) -> tuple[list[_Entry], int]:
-    """Return what the table says of every channel, and where the layers start."""
-    entries, at = [], FIXED_BYTES
+def _parse_tables(
+    payload: bytes, head: Head, sequence: int, frames: int
+) -> tuple[list[ChannelBlock], list[list[tuple[int, int]]], int]:
+    """Return every channel without its layers, (length, codes_crc) of these, and where they start."""
+    channels, tables, at = [], [], FIXED_BYTES
     for index in range(head.channels):
-        entry, at = _parse_entry(payload, at, head, frames, f"block {sequence}, channel {index}")
-        entries.append(entry)
-    return entries, at
+        channel, table, at = _parse_entry(payload, at, head, frames, f"block {sequence}, channel {index}")
+        channels.append(channel)
+        tables.append(table)
+    return channels, tables, at
 
 
-def _parse_entry(payload: bytes, at: int, head: Head, frames: int, name: str) -> tuple[_Entry, int]:
-    """Return what the table says of a channel, and where that ends.
+def _parse_entry(
+    payload: bytes, at: int, head: Head, frames: int, name: str
+) -> tuple[ChannelBlock, list[tuple[int, int]], int]:
+    """Return a channel without its layers, (length, codes_crc) of these, and where its entry of the table ends.
 
     Everything is read by offset from bytes that are already here, so a wrong count allocates nothing.
     """
@@ -236,8 +227,8 @@ def _parse_entry(payload: bytes, at: int, head: Head, frames: int, name: str) ->
         raise StructureError(f"{name}: the block's table does not fit in the chunk")
     if not stored and mode not in (SILENT, SAME):
         raise UnsupportedFeature(f"{name}: mode {mode} is unknown; update this program")
-    layers = tuple(_LAYER.iter_unpack(payload[at:end]))
-    return _Entry(CODED if stored else mode, layers, equaliser, attacks), end
+    channel = ChannelBlock(CODED if stored else mode, (), equaliser, attacks)
+    return channel, list(_LAYER.iter_unpack(payload[at:end])), end
 
 
 def _parse_equaliser(payload: bytes, at: int, least: int, most: int, name: str) -> tuple[bytes, int]:
